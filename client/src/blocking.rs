@@ -10,6 +10,7 @@ use crate::{
     membership::{MembersChanged, MembersVersion, Membership, StopAdvice},
     range::{self, Page, Range},
     runtime::OnSharedRuntime,
+    settings::Setting,
     txn::{self, Transacted, Txn, TxnAttempts},
     types::{Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, View, Written},
 };
@@ -50,6 +51,12 @@ impl Client {
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self { inner: self.inner.map(|client| client.with_timeout(timeout)) }
+    }
+
+    /// The same client with a guard: see [`Client::with_guard`](client::Client::with_guard).
+    #[must_use]
+    pub fn with_guard(&self, key: impl AsRef<[u8]>, create_revision: u64) -> Self {
+        Self { inner: self.inner.map(|client| client.with_guard(key, create_revision)) }
     }
 
     /// The asynchronous client inside, and its runtime, for what has no blocking form.
@@ -239,6 +246,24 @@ impl Client {
     pub fn membership(&self) -> Result<Membership> {
         let (client, runtime) = self.inner.get(Operation::ListMembers)?;
         runtime.block_on(client.membership())
+    }
+
+    /// See [`crate::Client::settings`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn settings(&self) -> Result<Vec<Setting>> {
+        let (client, runtime) = self.inner.get(Operation::ListSettings)?;
+        runtime.block_on(client.settings())
+    }
+
+    /// See [`crate::Client::set_setting`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn set_setting(&self, name: &str, value: Option<u64>) -> Result<u64> {
+        let (client, runtime) = self.inner.get(Operation::SetSetting)?;
+        runtime.block_on(client.set_setting(name, value))
     }
 
     /// See [`crate::Client::promote_member`].

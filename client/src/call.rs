@@ -43,11 +43,11 @@ pub(crate) fn deadline_in(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(TIMEOUT_MAX)
 }
 
-pub(crate) fn request(id: u64, deadline: Instant, write: Option<v1::WriteContext>, body: Body) -> Request {
+pub(crate) fn request(id: u64, deadline: Instant, body: Body) -> Request {
     let left = deadline.saturating_duration_since(Instant::now()).as_millis();
     // 0 stands for the node's default.
     let deadline_ms = u32::try_from(left).unwrap_or(u32::MAX).max(1);
-    Request { id, deadline_ms, write, operation: Some(body) }
+    Request { id, deadline_ms, operation: Some(body), ..Request::default() }
 }
 
 /// The message of a node's error, or the name of its kind if it has none.
@@ -101,6 +101,8 @@ pub(crate) struct Call {
     operation: Operation,
     key: Option<Bytes>,
     timeout: Duration,
+    /// That of a write.
+    guard: Option<v1::Guard>,
     begun: Instant,
     deadline: Instant,
     attempts: Attempts,
@@ -122,6 +124,7 @@ impl Call {
             operation,
             key,
             timeout,
+            guard: None,
             begun: Instant::now(),
             deadline: deadline_in(timeout),
             attempts: Attempts::default(),
@@ -129,6 +132,11 @@ impl Call {
             last_failure: None,
             _in_flight: InFlight::new(&shared.counts),
         }
+    }
+
+    /// The same call with a guard, if it is a write.
+    pub(crate) fn with_guard(self, guard: Option<v1::Guard>) -> Self {
+        Self { guard, ..self }
     }
 
     /// An error of this call, not applied.
@@ -148,7 +156,9 @@ impl Call {
     /// Sends the request until it is answered or the deadline passes.
     pub(crate) async fn run(&mut self, body: &Body) -> Result<response::Result> {
         self.check_timeout()?;
-        body.check_fields().map_err(|error| self.error(error.error_kind(), error.message))?;
+        let guard = self.guard.as_ref().filter(|_| body.is_write());
+        let checked = body.check_fields().and_then(|()| guard.map_or(Ok(()), v1::Guard::check));
+        checked.map_err(|error| self.error(error.error_kind(), error.message))?;
         let deadline = self.deadline;
         let work = async {
             if body.is_write() {
@@ -320,13 +330,14 @@ impl Call {
         ticket: Option<&Ticket>,
     ) -> std::result::Result<response::Result, v1::Error> {
         self.stage = Stage::AwaitingAnswer(Arc::clone(&connection.address));
-        let (deadline, attempts) = (self.deadline, &mut self.attempts);
+        let (deadline, guard, attempts) = (self.deadline, self.guard.clone(), &mut self.attempts);
         let build = |id| {
             if body.has_effect() {
                 attempts.sent();
             }
-            let context = ticket.map(Ticket::context);
-            request(id, deadline, context, body.clone())
+            let write = ticket.map(Ticket::context);
+            let guard = ticket.and(guard);
+            Request { write, guard, ..request(id, deadline, body.clone()) }
         };
         let router = &*self.shared.router;
         let mut pending = PendingAttempt { router, connection, since: Instant::now(), answered: false };
@@ -350,9 +361,10 @@ impl Call {
     fn failure(&self, kind: ErrorKind, outcome: Outcome, failure: &v1::Error) -> Error {
         let error = self.error(kind, message_of(failure)).with_outcome(outcome).with_leader(&failure.leader);
         match kind {
-            ErrorKind::AlreadyExists | ErrorKind::CasMismatch | ErrorKind::Compacted => {
-                error.with_actual_revision(failure.actual_revision)
-            }
+            ErrorKind::AlreadyExists
+            | ErrorKind::CasMismatch
+            | ErrorKind::GuardFailed
+            | ErrorKind::Compacted => error.with_actual_revision(failure.actual_revision),
             _ => error,
         }
     }

@@ -51,6 +51,7 @@ const UNEXPECTED: &str = "the node's answer does not fit the request";
 pub struct Client {
     shared: Arc<Shared>,
     timeout: Duration,
+    guard: Option<v1::Guard>,
 }
 
 /// The settings of a client; see [`Client::builder`].
@@ -154,7 +155,7 @@ impl Builder {
         let addresses = Addresses::new(seeds, self.pinned);
         let router = Arc::new(Router::new(addresses, options, sessions.id(), Arc::clone(&counts)));
         let shared = Shared { router, sessions, counts, log: self.log, seen_revision: AtomicU64::new(0) };
-        Ok(Client { shared: Arc::new(shared), timeout: self.timeout })
+        Ok(Client { shared: Arc::new(shared), timeout: self.timeout, guard: None })
     }
 }
 
@@ -181,7 +182,18 @@ impl Client {
     /// [`ErrorKind::InvalidArgument`].
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { shared: Arc::clone(&self.shared), timeout }
+        Self { timeout, ..self.clone() }
+    }
+
+    /// The same client with a guard: every write, transactions included, fails with [`ErrorKind::GuardFailed`] unless `key`
+    /// exists and was created at `create_revision`, its [`Entry::create_revision`], which is above 0. It replaces the guard
+    /// of this client. Reads have no guard.
+    ///
+    /// With the key of a lock it excludes the writes of an owner that has lost the lock without noticing: `create_revision`
+    /// is a fencing token that the ensemble checks.
+    #[must_use]
+    pub fn with_guard(&self, key: impl AsRef<[u8]>, create_revision: u64) -> Self {
+        Self { guard: Some(v1::Guard { key: copied(key), create_revision }), ..self.clone() }
     }
 
     /// Closes the client and its clones at once: calls in progress fail with [`ErrorKind::Closed`] and, for writes, with
@@ -327,7 +339,7 @@ impl Client {
             let connection = (router.dial_once(address).await)
                 .map_err(|error| Error::new(error.kind, operation, error.to_string()))?;
             connected.store(true, Ordering::Relaxed);
-            let build = |id| request(id, deadline, None, Body::Status(v1::Status {}));
+            let build = |id| request(id, deadline, Body::Status(v1::Status {}));
             let response = connection.call(build).await.map_err(|lost| {
                 let (CallError::NotSent(reason) | CallError::Lost(reason)) = lost;
                 error(ErrorKind::ConnectionLost, &reason)
@@ -376,7 +388,8 @@ impl Client {
         let (operation, key) = (body.kind(), body.key().cloned());
         let span = tracing::debug_span!("gometa", %operation, key = %Key(key.as_ref()));
         async move {
-            let mut call = Call::new(&self.shared, operation, key, self.timeout);
+            let call = Call::new(&self.shared, operation, key, self.timeout);
+            let mut call = call.with_guard(self.guard.clone());
             let result = call.run(&body).await;
             let result = result.and_then(|result| {
                 decode(result).ok_or_else(|| {

@@ -67,7 +67,7 @@ impl SessionEnd {
             UnendedSession::Opening(nonce) => Body::OpenSession(v1::OpenSession { nonce: nonce.clone() }),
         };
         let deadline = Instant::now() + NODE_DEADLINE;
-        self.response = self.connection.send_final(|id| request(id, deadline, None, body));
+        self.response = self.connection.send_final(|id| request(id, deadline, body));
     }
 
     /// Returns when the session has ended, or cannot be ended.

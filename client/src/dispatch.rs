@@ -16,6 +16,7 @@ use crate::{
     error::{Error, Operation, Result},
     membership::{MembersChanged, MembersVersion, Membership, StopAdvice},
     range::{Page, Pages, Range},
+    settings::Setting,
     txn::{Transacted, Transaction, Txn, TxnAttempts},
     types::{Deleted, Entry, NodeStatus, ReadOptions, View, Written},
 };
@@ -61,6 +62,15 @@ pub enum Request {
     },
     /// The end of an attempt of a transaction, with the error of its function if that has failed.
     EndAttempt(SharedTransaction, Option<Error>),
+    /// [`Client::settings`].
+    Settings,
+    /// [`Client::set_setting`].
+    SetSetting {
+        /// The name.
+        name: String,
+        /// The value; `None` for the default.
+        value: Option<u64>,
+    },
     /// [`Client::status`], [`Client::status_of`].
     Status {
         /// The node's address for clients, `host:port`; `None` for the node in use.
@@ -186,6 +196,10 @@ pub enum Reply {
     Value(Option<Bytes>),
     /// The end of an attempt: whether the transaction is over.
     Over(bool),
+    /// The result of settings.
+    Settings(Vec<Setting>),
+    /// The result of set setting: its revision.
+    Revision(u64),
     /// The result of status.
     Status(Box<NodeStatus>),
     /// The result of members.
@@ -220,6 +234,8 @@ impl Request {
             Request::Range(_) | Request::NextPage(_) | Request::Count(_) => Operation::Range,
             Request::DeletePrefix { .. } => Operation::Delete,
             Request::Commit(_) | Request::Read { .. } | Request::EndAttempt(..) => Operation::Txn,
+            Request::Settings => Operation::ListSettings,
+            Request::SetSetting { .. } => Operation::SetSetting,
             Request::Status { .. } => Operation::Status,
             Request::Members => Operation::Members,
             Request::Membership => Operation::ListMembers,
@@ -255,6 +271,8 @@ impl Request {
             | Request::Commit(_)
             | Request::Read { .. }
             | Request::EndAttempt(..)
+            | Request::Settings
+            | Request::SetSetting { .. }
             | Request::Status { .. }
             | Request::Members
             | Request::Membership
@@ -310,6 +328,8 @@ impl Client {
             Request::Commit(txn) => Reply::Transacted(Box::new(self.commit(*txn).await?)),
             Request::Read { transaction, key } => Reply::Value(transaction.present().get(key).await?),
             Request::EndAttempt(transaction, error) => Reply::Over(transaction.end(error).await?),
+            Request::Settings => Reply::Settings(self.settings().await?),
+            Request::SetSetting { name, value } => Reply::Revision(self.set_setting(&name, value).await?),
             Request::Status { address: None } => Reply::Status(Box::new(self.status().await?)),
             Request::Status { address: Some(address) } => {
                 Reply::Status(Box::new(self.status_of(&address).await?))

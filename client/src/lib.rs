@@ -57,6 +57,7 @@ mod retry;
 mod router;
 mod runtime;
 mod session;
+mod settings;
 mod transport;
 mod txn;
 mod types;
@@ -79,6 +80,7 @@ pub use range::Pages;
 pub use range::{Page, Range, Scan};
 #[doc(hidden)]
 pub use runtime::OnSharedRuntime;
+pub use settings::Setting;
 #[doc(hidden)]
 pub use txn::TxnAttempts;
 pub use txn::{Compare, Op, OpResult, Relation, Transacted, Transaction, Txn};

@@ -5,6 +5,8 @@
 use bytes::Bytes;
 use gometa_proto::v1;
 
+use crate::settings::Setting;
+
 /// The totals of a client and its clones since it was built.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
@@ -208,6 +210,8 @@ pub struct NodeStatus {
     pub peers: Vec<PeerStatus>,
     /// The lowest revision at which the node can read.
     pub oldest_revision: u64,
+    /// The settings of the ensemble, ascending by name.
+    pub settings: Vec<Setting>,
     /// What the node stores. All zero if it does not report it.
     pub storage: StorageStatus,
 }
@@ -337,6 +341,7 @@ impl NodeStatus {
                 .map(|ensemble| EnsembleId { id: ensemble.id, history: ensemble.history }),
             peers: status.peers.into_iter().map(PeerStatus::from_wire).collect(),
             oldest_revision: status.oldest_revision,
+            settings: status.settings.into_iter().map(Setting::from_wire).collect(),
             storage: StorageStatus::from_wire(status.storage.unwrap_or_default()),
         }
     }

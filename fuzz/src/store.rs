@@ -5,7 +5,7 @@ use bytes::Bytes;
 use gometa_store::{Purpose, Store, Table, recompute_checkpoint};
 use gometa_testkit::store::{
     Shared, apply,
-    history::{Change, ChangeKind, Comparison, Number, Revision, Step},
+    history::{Change, ChangeKind, Comparison, Guarding, Number, Revision, Step},
     open,
     txn::{ActKind, Acting, Comparing, Fact, TxnStep},
 };
@@ -31,7 +31,11 @@ pub fn store(data: &[u8]) {
 
 fn step(u: &mut Unstructured<'_>) -> Result<Step> {
     Ok(match u.int_in_range(0..=31_u8)? {
-        0..=9 => Step::Write { session: u.int_in_range(0..=7)?, number: number(u)?, change: change(u)? },
+        kind @ 0..=9 => {
+            let (session, number, change) = (u.int_in_range(0..=7)?, number(u)?, change(u)?);
+            let guard = if kind == 9 { Some(guard(u)?) } else { None };
+            Step::Write { session, number, change, guard }
+        }
         10 => Step::Evict { key: u.int_in_range(1..=4)? },
         11 => Step::Hold { key: u.int_in_range(1..=4)? },
         12 => Step::Release { hold: u.int_in_range(0..=7)? },
@@ -51,13 +55,29 @@ fn step(u: &mut Unstructured<'_>) -> Result<Step> {
             Step::AnyBytes(u.bytes(length)?.to_vec())
         }
         21 if u.ratio(1_u8, 2_u8)? => Step::RaiseHorizon { back: u.int_in_range(0..=40)? },
+        21 if u.ratio(1_u8, 2_u8)? => {
+            let value = u.arbitrary::<Option<u32>>()?.map(|value| u64::from(value % 800_000));
+            Step::SetSetting { session: u.int_in_range(0..=7)?, number: number(u)?, value }
+        }
         21 => Step::Skip,
         22..=24 => Step::TakeBatch,
         25..=27 => Step::WriteTable,
         28 | 29 => Step::Report,
-        30 => Step::Txn { session: u.int_in_range(0..=7)?, number: number(u)?, txn: txn(u)? },
+        30 => {
+            let (session, number, txn) = (u.int_in_range(0..=7)?, number(u)?, txn(u)?);
+            Step::Txn { session, number, txn, guard: None }
+        }
         _ => Step::Crash,
     })
+}
+
+fn guard(u: &mut Unstructured<'_>) -> Result<Guarding> {
+    let key = u.int_in_range(0..=4)?;
+    let created = match u.int_in_range(0..=2_u8)? {
+        0 => Revision::Any(u.int_in_range(0..=20)?),
+        _ => Revision::Actual,
+    };
+    Ok(Guarding { key, created })
 }
 
 fn number(u: &mut Unstructured<'_>) -> Result<Number> {

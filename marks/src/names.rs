@@ -55,6 +55,7 @@ pub const MUTANTS: &[&str] = &[
     "halves_heartbeat_rate",
     "hands_over_before_target_has_all",
     "ignores_configuration_of_snapshot",
+    "ignores_guard",
     "ignores_higher_promise",
     "ignores_leader_with_later_configuration",
     "installs_senders_hard_state",

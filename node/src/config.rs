@@ -25,7 +25,8 @@ pub struct Config {
     /// The interval of counters at which nodes compare their state hashes. The same on all nodes:
     /// [`STATE_HASH_INTERVAL`], except in tests.
     pub state_hash_interval: u64,
-    /// The bounds of the history. Those of the leader count.
+    /// The bounds of the history that are no settings of the ensemble, and the values of those that are not set. Those of the
+    /// leader count.
     pub history: HistoryBounds,
     /// The version of the server program, for people.
     pub version: String,
@@ -40,6 +41,8 @@ pub struct HistoryBounds {
     pub revisions_min: u64,
     /// The bytes on disk above which older revisions are dropped.
     pub bytes_max: u64,
+    /// The highest `bytes_max` that this node's file system has room for.
+    pub bytes_limit: u64,
     /// The time between two raises of the horizon, in microseconds.
     pub interval_us: u64,
 }
@@ -50,6 +53,7 @@ impl HistoryBounds {
         age_us: 3_600_000_000,
         revisions_min: 10_000,
         bytes_max: 1 << 30,
+        bytes_limit: u64::MAX,
         interval_us: 10_000_000,
     };
 }

@@ -100,8 +100,13 @@ impl Horizon {
 mod tests {
     use super::*;
 
-    const BOUNDS: HistoryBounds =
-        HistoryBounds { age_us: 1_000, revisions_min: 100, bytes_max: 1_000, interval_us: 160 };
+    const BOUNDS: HistoryBounds = HistoryBounds {
+        age_us: 1_000,
+        revisions_min: 100,
+        bytes_max: 1_000,
+        bytes_limit: u64::MAX,
+        interval_us: 160,
+    };
 
     fn figures(applied: u64, horizon: u64, bytes: u64) -> Figures {
         Figures { applied, horizon, bytes, short_of_space: false }

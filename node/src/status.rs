@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use gometa_proto::v1::{self, Member, NodeStatus, PeerStatus, View};
+use gometa_proto::{
+    Setting,
+    v1::{self, Member, NodeStatus, PeerStatus, View},
+};
 use gometa_store::{Store, Table};
 use gometa_zab::{DiskSpace, NodeId, Role, Voter, Zab, Zxid};
 
@@ -22,6 +25,14 @@ pub(crate) struct Sources<'a> {
 
 /// What is said of a learner.
 const LEARNER: &str = "a learner: counted in no quorum";
+
+/// The settings of the ensemble, ascending by name.
+pub(crate) fn settings(store: &Store<impl Table>) -> Vec<v1::Setting> {
+    let mut settings: Vec<v1::Setting> =
+        Setting::ALL.iter().map(|setting| setting.on_wire(store.setting(*setting))).collect();
+    settings.sort_by(|one, other| one.name.cmp(&other.name));
+    settings
+}
 
 fn member(voter: &Voter) -> Member {
     Member {
@@ -126,6 +137,7 @@ impl Sources<'_> {
             peers: self.peers(),
             keys: store.keys(),
             oldest_revision: store.horizon(),
+            settings: settings(store),
             pending_change: self.pending_change().map_or_else(String::new, |pending| pending.to_string()),
             storage: Some(v1::StorageStatus {
                 log_base: zab.base().counter,

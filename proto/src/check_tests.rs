@@ -224,7 +224,13 @@ fn every_request_has_few_fields() {
         Operation::EndSession(v1::EndSession { session: u64::MAX }),
     ] {
         let write = Some(v1::WriteContext { session: u64::MAX, seq: u64::MAX, lowest: u64::MAX });
-        let request = v1::Request { id: 1, deadline_ms: 1, write, operation: Some(operation) };
+        let request = v1::Request {
+            id: 1,
+            deadline_ms: 1,
+            write,
+            operation: Some(operation),
+            ..v1::Request::default()
+        };
         let frame = v1::ClientFrame { body: Some(v1::client_frame::Body::Request(request)) };
         assert_eq!(check_fields::<v1::ClientFrame>(&frame.encode_to_vec(), 11), Ok(()));
     }
@@ -254,7 +260,13 @@ fn the_largest_transaction_is_decoded() {
         min_revision: 1,
     };
     let write = Some(v1::WriteContext { session: 1, seq: 1, lowest: 1 });
-    let request = v1::Request { id: 1, deadline_ms: 1, write, operation: Some(Operation::Txn(txn)) };
+    let request = v1::Request {
+        id: 1,
+        deadline_ms: 1,
+        write,
+        operation: Some(Operation::Txn(txn)),
+        ..v1::Request::default()
+    };
     let frame = v1::ClientFrame { body: Some(v1::client_frame::Body::Request(request)) }.encode_to_vec();
     assert_eq!(check_fields::<v1::ClientFrame>(&frame, CLIENT_FIELDS_MAX), Ok(()));
     assert!(decode::<v1::ClientFrame>(frame.into(), CLIENT_ELEMENTS_MAX).is_ok());

@@ -95,6 +95,8 @@ error_kinds! {
     20 Forgotten, "forgotten", retryable: false;
     /// The state of the ensemble does not permit the change; the message says what is missing.
     21 FailedPrecondition, "failed precondition", retryable: false;
+    /// The key of the write's guard does not exist, or was created at another revision.
+    22 GuardFailed, "guard failed", retryable: false;
 }
 
 impl ErrorKind {

@@ -6,6 +6,7 @@
 //! - [`from_node`]: checks of what a client receives.
 //! - [`limits`]: all sizes that programs agree upon.
 //! - [`Operation`]: name, key, value and checks of each operation.
+//! - [`Setting`]: name and bounds of each setting of the ensemble.
 //! - [`ErrorKind`], [`Outcome`]: the table of errors.
 //!
 //! The crate does no IO. The contents of nodes' messages are checked in `codec/`.
@@ -18,10 +19,12 @@ pub mod from_node;
 pub mod limits;
 mod operation;
 mod range;
+mod settings;
 mod txn;
 
 pub use error::{ErrorKind, Outcome};
 pub use operation::{Arguments, Operation};
+pub use settings::Setting;
 
 /// The generated messages, version 1 of the protocol. `proto/gometa/v1/*.proto` documents them.
 #[allow(missing_docs, clippy::all, reason = "generated from the schemas, which carry the documentation")]

@@ -34,8 +34,8 @@ pub const TXN_BYTES_MAX: usize = VALUE_MAX + KEY_MAX + 128;
 /// The bytes of the values that a transaction may have to do with: those of the keys that it compares or may write, as they are
 /// when it is executed. Of a key that occurs twice, twice.
 pub const TXN_VALUES_MAX: usize = 8 * MIB;
-/// The longest encoded command, the payload of a log entry: a key, a value, and the other fields.
-pub const PAYLOAD_MAX: usize = VALUE_MAX + KEY_MAX + KIB;
+/// The longest encoded command, the payload of a log entry: a key, a value, the key of a guard, and the other fields.
+pub const PAYLOAD_MAX: usize = VALUE_MAX + 2 * KEY_MAX + KIB;
 
 /// The longest message between client and node, its length prefix not counted.
 pub const CLIENT_FRAME_MAX: usize = MIB + 64 * KIB;
@@ -102,6 +102,7 @@ mod tests {
             id: u64::MAX,
             deadline_ms: u32::MAX,
             write: Some(context),
+            guard: Some(v1::Guard { key: vec![0; KEY_MAX].into(), create_revision: u64::MAX }),
             operation: Some(v1::request::Operation::Cas(cas)),
         };
         let frame = v1::ClientFrame { body: Some(v1::client_frame::Body::Request(request.clone())) };

@@ -11,8 +11,9 @@ use crate::{
     ErrorKind,
     limits::{ID_LENGTH, MEMBERS_MAX, WINDOW_MAX, advertised},
     range::{check_consistency, check_range, invalid},
-    txn::{check_txn, txn_bytes, txn_size},
-    v1::{self, Error, Limits, Request, WriteContext, request},
+    settings::check_set_setting,
+    txn::{check_key, check_txn, txn_bytes, txn_size},
+    v1::{self, Error, Guard, Limits, Request, WriteContext, request},
 };
 
 /// Optional facts of an operation: `key`, `revision` (and its default) and `value` are the names of those fields, in the
@@ -168,6 +169,10 @@ operations! {
     Range { name: "range", is_write: false, check: check_range }
     /// Execute several operations as one.
     Txn { name: "txn", is_write: true, nested: txn_bytes, size: txn_size, check: check_txn }
+    /// List the settings of the ensemble.
+    ListSettings { name: "list settings", is_write: false }
+    /// Change a setting of the ensemble.
+    SetSetting { name: "set setting", is_write: true, nested: no_bytes, size: setting_size, check: check_set_setting }
     /// Describe the state of a node.
     Status { name: "status", is_write: false }
     /// End a session.
@@ -222,6 +227,8 @@ impl Operation {
             | Operation::Get
             | Operation::Range
             | Operation::Txn
+            | Operation::ListSettings
+            | Operation::SetSetting
             | Operation::Status
             | Operation::EndSession
             | Operation::ListMembers
@@ -280,6 +287,22 @@ impl request::Operation {
 }
 
 impl Request {
+    /// The size of its fields of type `bytes`, in bytes; of a transaction, about all its memory.
+    pub fn size(&self) -> usize {
+        let guard = self.guard.as_ref().map_or(0, |guard| guard.key.len());
+        guard + self.operation.as_ref().map_or(0, request::Operation::size)
+    }
+
+    /// Copies its fields of type `bytes`, so that it keeps no frame in memory.
+    pub fn detach(&mut self) {
+        if let Some(guard) = &mut self.guard {
+            guard.key = Bytes::copy_from_slice(&guard.key);
+        }
+        if let Some(operation) = &mut self.operation {
+            operation.detach();
+        }
+    }
+
     /// Checks what a node must check before it carries a request out.
     ///
     /// # Errors
@@ -290,12 +313,30 @@ impl Request {
         };
         operation.check()?;
         if !operation.is_write() {
-            return Ok(());
+            return match self.guard {
+                Some(_) => Err(invalid("a request that writes nothing has no guard")),
+                None => Ok(()),
+            };
         }
+        self.guard.as_ref().map_or(Ok(()), Guard::check)?;
         match &self.write {
             Some(context) if context.session != 0 => context.check(),
             _ => Err(invalid("a write needs a session: open one first")),
         }
+    }
+}
+
+impl Guard {
+    /// Checks the key and the revision.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] and [`ErrorKind::TooLarge`].
+    pub fn check(&self) -> Result<(), Error> {
+        check_key(&self.key)?;
+        if self.create_revision == 0 {
+            return Err(invalid("a guard has the revision at which its key was created, which is above 0"));
+        }
+        Ok(())
     }
 }
 
@@ -315,6 +356,14 @@ impl WriteContext {
         }
         Ok(())
     }
+}
+
+fn setting_size(set: &v1::SetSetting) -> usize {
+    set.name.len()
+}
+
+fn no_bytes(_: &mut v1::SetSetting) -> [&mut Bytes; 0] {
+    []
 }
 
 fn check_nonce(open: &v1::OpenSession) -> Result<(), Error> {

@@ -186,7 +186,7 @@ fn check_writes(branch: &[TxnOperation]) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_key(key: &Bytes) -> Result<(), Error> {
+pub(crate) fn check_key(key: &Bytes) -> Result<(), Error> {
     match key.len() {
         0 => Err(invalid("the key is empty; keys have at least 1 byte")),
         size if size > KEY_MAX => {

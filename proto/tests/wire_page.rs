@@ -46,7 +46,13 @@ fn node(body: FromNode) -> Frame {
 
 fn asks(id: u64, seq: u64, operation: Operation) -> Frame {
     let write = (seq > 0).then_some(WriteContext { session: SESSION, seq, lowest: seq });
-    client(FromClient::Request(Request { id, deadline_ms: 5000, write, operation: Some(operation) }))
+    client(FromClient::Request(Request {
+        id,
+        deadline_ms: 5000,
+        write,
+        operation: Some(operation),
+        ..Request::default()
+    }))
 }
 
 fn answers(id: u64, revision: u64, result: Answer) -> Frame {

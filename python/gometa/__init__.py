@@ -29,6 +29,8 @@ from ._types import Counters as Counters
 from ._types import Deleted as Deleted
 from ._types import Ensemble as Ensemble
 from ._types import Entry as Entry
+from ._types import Guard as Guard
+from ._types import GuardLike as GuardLike
 from ._types import Member as Member
 from ._types import MemberRecord as MemberRecord
 from ._types import Members as Members
@@ -38,6 +40,7 @@ from ._types import MembersVersion as MembersVersion
 from ._types import Page as Page
 from ._types import PeerStatus as PeerStatus
 from ._types import Role as Role
+from ._types import Setting as Setting
 from ._types import SnapshotStatus as SnapshotStatus
 from ._types import Status as Status
 from ._types import StopAdvice as StopAdvice

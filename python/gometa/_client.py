@@ -15,11 +15,13 @@ from ._types import (
     Counters,
     Deleted,
     Entry,
+    GuardLike,
     Members,
     MembersChanged,
     Membership,
     MembersVersion,
     Page,
+    Setting,
     Status,
     StopAdvice,
     Written,
@@ -75,7 +77,7 @@ class Txn(TxnBase):
     """A transaction that is being put together; see ``Client.txn``."""
 
     def commit(
-        self, *, consistency: Consistency = "linearizable", min_revision: int = 0, timeout: float | None = None
+        self, *, consistency: Consistency = "linearizable", min_revision: int = 0, timeout: float | None = None, guard: GuardLike | None = None
     ) -> Transacted:
         """Executes the transaction, exactly once. ``consistency`` and ``min_revision`` have an effect only if
         it writes in neither branch; see ``Client.get``.
@@ -84,7 +86,7 @@ class Txn(TxnBase):
         two writes to its keys; ``TooLargeError`` for more than 128 comparisons, or operations in a branch, or
         more bytes than the largest set has; and the errors of ``Client.set``.
         """
-        return self._client._core.call("commit", self._arguments(consistency, min_revision), timeout)
+        return self._client._core.call("commit", self._arguments(consistency, min_revision), timeout, guard)
 
 
 class Transaction:
@@ -129,37 +131,41 @@ class Client(_Base):
     Raises ``InvalidArgumentError`` if there is no address, or an invalid one.
     """
 
-    def add(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Written:
+    def add(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None) -> Written:
         """Creates a key.
 
         Raises ``AlreadyExistsError`` if the key exists; ``actual_revision`` is its revision.
         """
-        return self._core.call("add", (key, value), timeout)
+        return self._core.call("add", (key, value), timeout, guard)
 
-    def set(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Written:
+    def set(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None) -> Written:
         """Creates or replaces a key.
 
         Like every call it raises ``InvalidArgumentError``, ``TooLargeError`` and ``ClosedError``. It raises
         ``UnavailableError``, a ``ConnectionError``, if no node could be reached within the timeout, and
         ``DeadlineExceededError``, a ``TimeoutError``, if a node was reached and did not answer. The error's
         ``outcome`` says whether the write may have been applied; a write is applied at most once.
-        """
-        return self._core.call("set", (key, value), timeout)
 
-    def cas(self, key: BytesLike, revision: int, value: BytesLike, *, timeout: float | None = None) -> Written:
+        Every write takes a ``guard``: the write raises ``GuardFailedError`` unless the guard's key exists with
+        the guard's ``create_revision``; ``actual_revision`` is the key's, 0 if it does not exist. With the key of
+        a lock, this excludes the writes of an owner that has lost the lock without noticing.
+        """
+        return self._core.call("set", (key, value), timeout, guard)
+
+    def cas(self, key: BytesLike, revision: int, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None) -> Written:
         """Replaces a key if its ``mod_revision`` equals ``revision``; 0 means that the key must not exist.
 
         Raises ``CasMismatchError`` otherwise; ``actual_revision`` is the key's revision, 0 if it does not exist.
         """
-        return self._core.call("cas", (key, revision, value), timeout)
+        return self._core.call("cas", (key, revision, value), timeout, guard)
 
-    def delete(self, key: BytesLike, revision: int | None = None, *, timeout: float | None = None) -> Deleted:
+    def delete(self, key: BytesLike, revision: int | None = None, *, timeout: float | None = None, guard: GuardLike | None = None) -> Deleted:
         """Deletes a key; with ``revision``, only if that is its ``mod_revision``.
 
         The result is false if the key did not exist. Raises ``CasMismatchError``, with ``actual_revision``, if
         ``revision`` is given and differs, or the key does not exist.
         """
-        return self._core.call("delete", (key, revision), timeout)
+        return self._core.call("delete", (key, revision), timeout, guard)
 
     @overload
     def get(
@@ -315,12 +321,12 @@ class Client(_Base):
         arguments = (prefix, start, end, at_revision, 0, False, True, delimiter, consistency, min_revision)
         return self._core.call("count", arguments, timeout)
 
-    def delete_prefix(self, prefix: BytesLike, *, timeout: float | None = None) -> int:
+    def delete_prefix(self, prefix: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None) -> int:
         """Deletes the keys that begin with ``prefix``, one after the other: **not atomic**. Keys that are
         created meanwhile may be left. Returns the number of deleted keys. ``timeout`` is that of each step.
         After an error, keys that were deleted before stay deleted: its ``outcome`` is ``"unknown"`` once a
         deletion has begun."""
-        return self._core.call("delete_prefix", (prefix,), timeout)
+        return self._core.call("delete_prefix", (prefix,), timeout, guard)
 
     def txn(self) -> Txn:
         """Begins a transaction: several operations on any keys, executed as one, or those of another branch if a
@@ -332,7 +338,7 @@ class Client(_Base):
         """
         return Txn(self)
 
-    def transaction(self, function: Callable[[Transaction], _Result], *, timeout: float | None = None) -> _Result:
+    def transaction(self, function: Callable[[Transaction], _Result], *, timeout: float | None = None, guard: GuardLike | None = None) -> _Result:
         """Calls a function that reads and writes keys, and makes its writes take effect as one, if nothing that
         it has read has changed meanwhile. Otherwise it is called again, until the timeout, so it must have no
         other effects. What it reads is from one revision, with its own writes. Returns what the function
@@ -341,7 +347,7 @@ class Client(_Base):
         Raises ``DeadlineExceededError`` with the outcome ``"not_applied"`` if other writes have changed what it
         reads each time, and the errors of ``Txn.commit``.
         """
-        attempts = self._core.transaction(timeout)
+        attempts = self._core.transaction(timeout, guard)
         while True:
             try:
                 result = function(Transaction(self._core, attempts))
@@ -351,6 +357,18 @@ class Client(_Base):
             else:
                 if self._core.call("end_attempt", (attempts, False), None):
                     return result
+
+    def settings(self, *, timeout: float | None = None) -> tuple[Setting, ...]:
+        """Returns the settings of the ensemble, ascending by name, as the node in use has applied them."""
+        return self._core.call("settings", (), timeout)
+
+    def set_setting(self, name: str, value: int | None, *, timeout: float | None = None) -> int:
+        """Changes a setting of the ensemble; ``None`` is its default. Returns the revision of the change.
+
+        Raises ``InvalidArgumentError`` if there is no such setting, or the value is out of its bounds, and the
+        errors of ``set``.
+        """
+        return self._core.call("set_setting", (name, value), timeout)
 
     def status(self, address: str | None = None, *, timeout: float | None = None) -> Status:
         """Returns the status of the node at ``address``, over a connection of its own; by default, of the node

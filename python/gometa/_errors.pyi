@@ -139,6 +139,9 @@ class ForgottenError(GometaError):
 class FailedPreconditionError(GometaError):
     """The state of the ensemble does not permit the change; the message says what is missing."""
 
+class GuardFailedError(GometaError):
+    """The key of the write's guard does not exist, or was created at another revision."""
+
 ERRORS: dict[int, type[GometaError]]
 """The classes, by number."""
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, final
 
-from ._types import BytesLike, Counters
+from ._types import BytesLike, Counters, GuardLike
 
 __all__ = ["ERROR_KINDS", "VERSION", "Attempts", "Core", "LoopCalls", "Pages", "ReadyLoops"]
 
@@ -31,15 +31,26 @@ class Core:
     ) -> Core: ...
     def peers(self) -> str: ...
     def counters(self) -> Counters: ...
-    def call(self, operation: str, arguments: tuple[object, ...], timeout: float | None) -> Any:
+    def call(
+        self,
+        operation: str,
+        arguments: tuple[object, ...],
+        timeout: float | None,
+        guard: GuardLike | None = None,
+    ) -> Any:
         """Makes a call and blocks until its result."""
 
     def start(
-        self, operation: str, arguments: tuple[object, ...], timeout: float | None, calls: LoopCalls
+        self,
+        operation: str,
+        arguments: tuple[object, ...],
+        timeout: float | None,
+        calls: LoopCalls,
+        guard: GuardLike | None = None,
     ) -> _Call:
         """Starts a call; returns its future and its id."""
 
-    def transaction(self, timeout: float | None) -> Attempts:
+    def transaction(self, timeout: float | None, guard: GuardLike | None = None) -> Attempts:
         """Begins a transaction, for the operations ``read`` and ``end_attempt``."""
 
     def close(self) -> None: ...

@@ -36,6 +36,14 @@ class Deleted(NamedTuple):
         return self.existed
 
 
+class Guard(NamedTuple):
+    """A condition of a write: it fails with ``GuardFailedError`` unless ``key`` exists and was created at
+    ``create_revision``. An ``Entry`` of that key serves as well."""
+
+    key: BytesLike
+    create_revision: int
+
+
 class Entry(NamedTuple):
     """A key, its value and its revisions."""
 
@@ -50,6 +58,10 @@ class Entry(NamedTuple):
     is_group: bool = False
     """Whether this stands for all keys that begin with ``key``, which ends with the delimiter of the range. It
     has no value, version and revisions."""
+
+
+GuardLike = Union[Guard, Entry]
+"""A guard, or an entry whose key is to exist still."""
 
 
 class Page(NamedTuple):
@@ -159,6 +171,19 @@ class MembersChanged(NamedTuple):
 
     def __bool__(self) -> bool:
         return self.changed
+
+
+class Setting(NamedTuple):
+    """A setting of the ensemble: a number that every node has."""
+
+    name: str
+    """Its name, which has its unit."""
+    value: int
+    is_set: bool
+    """Whether it was set; if not, ``value`` is ``default``."""
+    default: int
+    min: int
+    max: int
 
 
 class StopAdvice(NamedTuple):

@@ -21,11 +21,13 @@ from ._types import (
     Consistency,
     Deleted,
     Entry,
+    GuardLike,
     Members,
     MembersChanged,
     Membership,
     MembersVersion,
     Page,
+    Setting,
     Status,
     StopAdvice,
     Written,
@@ -108,10 +110,10 @@ class Txn(TxnBase):
     """See ``gometa.Txn``."""
 
     async def commit(
-        self, *, consistency: Consistency = "linearizable", min_revision: int = 0, timeout: float | None = None
+        self, *, consistency: Consistency = "linearizable", min_revision: int = 0, timeout: float | None = None, guard: GuardLike | None = None
     ) -> Transacted:
         """See ``gometa.Txn.commit``."""
-        return await self._client._call("commit", self._arguments(consistency, min_revision), timeout)
+        return await self._client._call("commit", self._arguments(consistency, min_revision), timeout, guard)
 
 
 class Transaction:
@@ -151,9 +153,15 @@ class Client(_Base):
             registered = self._registered = _register(loop)
         return registered
 
-    async def _call(self, operation: str, arguments: tuple[object, ...], timeout: float | None) -> Any:
+    async def _call(
+        self,
+        operation: str,
+        arguments: tuple[object, ...],
+        timeout: float | None,
+        guard: GuardLike | None = None,
+    ) -> Any:
         loop = self._loop()
-        return await self._result(loop, self._core.start(operation, arguments, timeout, loop.calls))
+        return await self._result(loop, self._core.start(operation, arguments, timeout, loop.calls, guard))
 
     async def _result(self, loop: _Loop, call: tuple[asyncio.Future[Any], int]) -> Any:
         future, id = call
@@ -164,25 +172,25 @@ class Client(_Base):
             loop.calls.cancel(id)
             raise
 
-    async def add(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Written:
+    async def add(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None) -> Written:
         """See ``gometa.Client.add``."""
-        return await self._call("add", (key, value), timeout)
+        return await self._call("add", (key, value), timeout, guard)
 
-    async def set(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None) -> Written:
+    async def set(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None) -> Written:
         """See ``gometa.Client.set``."""
-        return await self._call("set", (key, value), timeout)
+        return await self._call("set", (key, value), timeout, guard)
 
     async def cas(
-        self, key: BytesLike, revision: int, value: BytesLike, *, timeout: float | None = None
+        self, key: BytesLike, revision: int, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None
     ) -> Written:
         """See ``gometa.Client.cas``."""
-        return await self._call("cas", (key, revision, value), timeout)
+        return await self._call("cas", (key, revision, value), timeout, guard)
 
     async def delete(
-        self, key: BytesLike, revision: int | None = None, *, timeout: float | None = None
+        self, key: BytesLike, revision: int | None = None, *, timeout: float | None = None, guard: GuardLike | None = None
     ) -> Deleted:
         """See ``gometa.Client.delete``."""
-        return await self._call("delete", (key, revision), timeout)
+        return await self._call("delete", (key, revision), timeout, guard)
 
     @overload
     async def get(
@@ -315,19 +323,19 @@ class Client(_Base):
         arguments = (prefix, start, end, at_revision, 0, False, True, delimiter, consistency, min_revision)
         return await self._call("count", arguments, timeout)
 
-    async def delete_prefix(self, prefix: BytesLike, *, timeout: float | None = None) -> int:
+    async def delete_prefix(self, prefix: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None) -> int:
         """See ``gometa.Client.delete_prefix``."""
-        return await self._call("delete_prefix", (prefix,), timeout)
+        return await self._call("delete_prefix", (prefix,), timeout, guard)
 
     def txn(self) -> Txn:
         """See ``gometa.Client.txn``; ``commit`` is a coroutine."""
         return Txn(self)
 
     async def transaction(
-        self, function: Callable[[Transaction], Awaitable[_Result]], *, timeout: float | None = None
+        self, function: Callable[[Transaction], Awaitable[_Result]], *, timeout: float | None = None, guard: GuardLike | None = None
     ) -> _Result:
         """See ``gometa.Client.transaction``. The function is a coroutine function."""
-        attempts = self._core.transaction(timeout)
+        attempts = self._core.transaction(timeout, guard)
         while True:
             try:
                 result = await function(Transaction(self, attempts))
@@ -336,6 +344,14 @@ class Client(_Base):
             else:
                 if await self._call("end_attempt", (attempts, False), None):
                     return result
+
+    async def settings(self, *, timeout: float | None = None) -> tuple[Setting, ...]:
+        """See ``gometa.Client.settings``."""
+        return await self._call("settings", (), timeout)
+
+    async def set_setting(self, name: str, value: int | None, *, timeout: float | None = None) -> int:
+        """See ``gometa.Client.set_setting``."""
+        return await self._call("set_setting", (name, value), timeout)
 
     async def status(self, address: str | None = None, *, timeout: float | None = None) -> Status:
         """See ``gometa.Client.status``."""

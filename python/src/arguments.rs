@@ -62,6 +62,14 @@ pub(crate) fn number(value: &Bound<'_, PyAny>, operation: Operation, name: &str)
     })
 }
 
+/// A guard, or an entry: its key and the revision at which that was created.
+pub(crate) fn guard(value: &Bound<'_, PyAny>, operation: Operation) -> PyResult<(Bytes, u64)> {
+    let (Ok(key), Ok(create_revision)) = (value.getattr("key"), value.getattr("create_revision")) else {
+        return Err(type_error(value, "guard", "a Guard or an Entry"));
+    };
+    Ok((bytes(&key, operation, "guard.key")?, number(&create_revision, operation, "guard.create_revision")?))
+}
+
 /// The version of the members that a change is to follow: a pair of numbers, or none.
 pub(crate) fn follows(value: &Bound<'_, PyAny>, operation: Operation) -> PyResult<Option<MembersVersion>> {
     if value.is_none() {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use gometa_client::{Builder, Client, Counters, Error, ErrorKind, OnSharedRuntime, Operation};
 use pyo3::{
     prelude::*,
@@ -69,13 +70,13 @@ impl Core {
         operation: &str,
         arguments: &Bound<'_, PyTuple>,
         timeout: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<(Request, Option<Duration>, Arc<OnSharedRuntime<Client>>)> {
+        guard: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<(Request, Options, Arc<OnSharedRuntime<Client>>)> {
         let request = Request::new(operation, arguments)?;
-        let timeout = timeout.map(|timeout| arguments::seconds(timeout, request.operation(), "timeout"));
-        let timeout = timeout.transpose()?;
+        let options = Options::new(request.operation(), timeout, guard)?;
         let client = self.client(request.operation());
         let client = client.map_err(|error| exception(py, &error.with_key(request.key())))?;
-        Ok((request, timeout, client))
+        Ok((request, options, client))
     }
 
     /// Closes the client. Returns the handle and, if there is a session to end, the future that ends it.
@@ -102,9 +103,32 @@ impl Core {
     }
 }
 
-/// The client, with the call's timeout if it has one.
-fn with_timeout(client: &Client, timeout: Option<Duration>) -> Client {
-    timeout.map_or_else(|| client.clone(), |timeout| client.with_timeout(timeout))
+/// The options of a call.
+struct Options {
+    timeout: Option<Duration>,
+    /// Key and `create_revision`.
+    guard: Option<(Bytes, u64)>,
+}
+
+impl Options {
+    fn new(
+        operation: Operation,
+        timeout: Option<&Bound<'_, PyAny>>,
+        guard: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Options> {
+        let timeout = timeout.map(|timeout| arguments::seconds(timeout, operation, "timeout")).transpose()?;
+        let guard = guard.map(|guard| arguments::guard(guard, operation)).transpose()?;
+        Ok(Options { timeout, guard })
+    }
+
+    /// The client with these options.
+    fn of(self, client: &Client) -> Client {
+        let client = self.timeout.map_or_else(|| client.clone(), |timeout| client.with_timeout(timeout));
+        match self.guard {
+            Some((key, create_revision)) => client.with_guard(key, create_revision),
+            None => client,
+        }
+    }
 }
 
 /// Whether this is the process's main thread, in Python's sense.
@@ -158,14 +182,16 @@ impl Core {
     }
 
     /// Makes a call and blocks until its result.
+    #[pyo3(signature = (operation, arguments, timeout, guard=None))]
     fn call(
         &self,
         py: Python<'_>,
         operation: &str,
         arguments: &Bound<'_, PyTuple>,
         timeout: Option<&Bound<'_, PyAny>>,
+        guard: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        let (request, timeout, client) = self.prepare(py, operation, arguments, timeout)?;
+        let (request, options, client) = self.prepare(py, operation, arguments, timeout, guard)?;
         // Python handles signals on the main thread.
         let interval = on_main_thread(py)?.then_some(SIGNALS_INTERVAL);
         let check = || {
@@ -177,7 +203,7 @@ impl Core {
         let waited = py.detach(move || {
             let result = match client.get(request.operation()) {
                 Ok((client, runtime)) => {
-                    let client = with_timeout(client, timeout);
+                    let client = options.of(client);
                     wait(runtime, request.perform(&client), interval, check)
                 }
                 Err(error) => Ok(Err(error)),
@@ -192,6 +218,7 @@ impl Core {
     }
 
     /// Starts a call; returns its future and its id.
+    #[pyo3(signature = (operation, arguments, timeout, calls, guard=None))]
     fn start(
         &self,
         py: Python<'_>,
@@ -199,21 +226,28 @@ impl Core {
         arguments: &Bound<'_, PyTuple>,
         timeout: Option<&Bound<'_, PyAny>>,
         calls: &Bound<'_, LoopCalls>,
+        guard: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        let (request, timeout, client) = self.prepare(py, operation, arguments, timeout)?;
+        let (request, options, client) = self.prepare(py, operation, arguments, timeout, guard)?;
         let operation = request.operation();
-        let limited = client.get(operation).map(|(client, _)| with_timeout(client, timeout));
-        let limited = limited.map_err(|error| exception(py, &error))?;
-        calls.get().start(py, client, operation, async move { request.perform(&limited).await })
+        let own = client.get(operation).map(|(client, _)| options.of(client));
+        let own = own.map_err(|error| exception(py, &error))?;
+        calls.get().start(py, client, operation, async move { request.perform(&own).await })
     }
 
     /// Begins a transaction.
-    fn transaction(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Attempts> {
+    #[pyo3(signature = (timeout, guard=None))]
+    fn transaction(
+        &self,
+        py: Python<'_>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        guard: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Attempts> {
         let operation = Operation::Txn;
-        let timeout = timeout.map(|timeout| arguments::seconds(timeout, operation, "timeout")).transpose()?;
+        let options = Options::new(operation, timeout, guard)?;
         let made = self.client(operation).and_then(|client| {
             let (client, _) = client.get(operation)?;
-            Ok(Attempts::new(&with_timeout(client, timeout)))
+            Ok(Attempts::new(&options.of(client)))
         });
         made.map_err(|error| exception(py, &error))
     }

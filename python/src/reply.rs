@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use gometa_client::{
     Counters, EnsembleId, Entry, Error, Member, MemberRecord, Membership, NodeStatus, OpResult, Page,
-    StorageStatus, Transacted, View,
+    Setting, StorageStatus, Transacted, View,
 };
 use pyo3::{
     IntoPyObjectExt,
@@ -41,6 +41,7 @@ struct Types {
     membership: Py<PyAny>,
     members_changed: Py<PyAny>,
     stop_advice: Py<PyAny>,
+    setting: Py<PyAny>,
     peer_status: Py<PyAny>,
     snapshot_status: Py<PyAny>,
     storage_status: Py<PyAny>,
@@ -67,6 +68,7 @@ fn types(py: Python<'_>) -> PyResult<&Types> {
             membership: get("Membership")?,
             members_changed: get("MembersChanged")?,
             stop_advice: get("StopAdvice")?,
+            setting: get("Setting")?,
             peer_status: get("PeerStatus")?,
             snapshot_status: get("SnapshotStatus")?,
             storage_status: get("StorageStatus")?,
@@ -237,6 +239,14 @@ pub(crate) fn object(py: Python<'_>, result: Result<Reply, Error>) -> PyResult<P
         Made::MembersChanged(made) => {
             types(py)?.members_changed.call1(py, (membership(py, &made.membership)?, made.changed))
         }
+        Made::Settings(settings) => {
+            let settings = settings.iter().map(|setting| {
+                let Setting { name, value, is_set, default, min, max, .. } = setting;
+                types(py)?.setting.call1(py, (name, value, is_set, default, min, max))
+            });
+            PyTuple::new(py, settings.collect::<PyResult<Vec<_>>>()?)?.into_py_any(py)
+        }
+        Made::Revision(revision) => revision.into_py_any(py),
         Made::Leader(node) => node.into_py_any(py),
         Made::StopAdvice(advice) => types(py)?.stop_advice.call1(py, (advice.safe, advice.reason.as_str())),
     }

@@ -98,6 +98,13 @@ impl Request {
                 let error = is_compacted.then(|| Error::new(ErrorKind::Compacted, Operation::Txn, message));
                 Call::EndAttempt(attempts.get().transaction(arguments.py())?.clone(), error)
             }
+            "settings" => Call::Settings,
+            "set_setting" => {
+                let (name, value): (Argument<'_>, Option<Argument<'_>>) = arguments.extract()?;
+                let operation = Operation::SetSetting;
+                let value = value.map(|value| number(&value, operation, "value")).transpose()?;
+                Call::SetSetting { name: text(&name, operation, "name")?, value }
+            }
             "status" => {
                 let (address,): (Option<Argument<'_>>,) = arguments.extract()?;
                 let address = address.map(|address| text(&address, Operation::Status, "address"));

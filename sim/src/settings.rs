@@ -460,6 +460,7 @@ impl Settings {
             age_us: r.pick(&[0, 300, 3_000, 3_600_000]) * MILLISECOND,
             revisions_min: r.pick(&[0, 5, 50, 10_000]),
             bytes_max: r.pick(&[500, 5_000, 1 << 30]),
+            bytes_limit: u64::MAX,
             interval_us: r.pick(&[50, 1_000]) * MILLISECOND,
         };
         Settings {

@@ -12,8 +12,9 @@ mod txns;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use gometa_proto::v1::{
-    self, Consistency, ErrorKind, Outcome, Request, Response, WriteContext, request, response,
+use gometa_proto::{
+    Setting,
+    v1::{self, Consistency, ErrorKind, Outcome, Request, Response, WriteContext, request, response},
 };
 
 use self::keys::key_name;
@@ -76,15 +77,16 @@ enum Call {
     Read,
     LocalRead { min_revision: u64 },
     Page(Box<v1::Range>),
-    Txn(Box<v1::Txn>),
+    Txn(Box<v1::Txn>, Option<v1::Guard>),
+    Setting(v1::SetSetting),
 }
 
 impl Call {
     /// Whether it is numbered in a session.
     fn is_write(&self) -> bool {
         match self {
-            Call::Write(_) => true,
-            Call::Txn(txn) => txn.writes(),
+            Call::Write(_) | Call::Setting(_) => true,
+            Call::Txn(txn, _) => txn.writes(),
             Call::Read | Call::LocalRead { .. } | Call::Page(_) => false,
         }
     }
@@ -320,9 +322,13 @@ impl Workload {
                     75..82 => Call::Read,
                     82..87 => {
                         let (keys, seen) = (self.settings.keys, client.seen);
-                        Call::Txn(Box::new(txns::transaction(random, keys, &client.known_txn, seen, value)))
+                        let txn = txns::transaction(random, keys, &client.known_txn, seen, value);
+                        let guarded = txn.writes() && random.one_in(3);
+                        let guard = guarded.then(|| txns::guard(random, &client.known_txn, seen));
+                        Call::Txn(Box::new(txn), guard)
                     }
-                    87..94 => Call::Page(match client.next_page.take().filter(|_| !random.one_in(8)) {
+                    87 => Call::Setting(setting(random)),
+                    88..94 => Call::Page(match client.next_page.take().filter(|_| !random.one_in(8)) {
                         Some(mut next) => {
                             next.consistency = random.index(2) as i32;
                             next
@@ -412,12 +418,8 @@ impl Workload {
                 let id = client.next_request;
                 client.next_request += 1;
                 let operation = Some(request::Operation::EndSession(v1::EndSession { session }));
-                out.push(ClientAction::Request(Box::new(Request {
-                    id,
-                    deadline_ms: 0,
-                    write: None,
-                    operation,
-                })));
+                let request = Request { id, operation, ..Request::default() };
+                out.push(ClientAction::Request(Box::new(request)));
             }
             client.session = None;
             client.nonce = Bytes::copy_from_slice(&random.wide().to_be_bytes());
@@ -429,7 +431,8 @@ impl Workload {
             client.opening = Some((id, now + random.between(300, 2_000) * MILLISECOND));
             let open = v1::OpenSession { nonce: client.nonce.clone() };
             let operation = Some(request::Operation::OpenSession(open));
-            out.push(ClientAction::Request(Box::new(Request { id, deadline_ms: 0, write: None, operation })));
+            let request = Request { id, operation, ..Request::default() };
+            out.push(ClientAction::Request(Box::new(request)));
         }
         // All writes get their seq before one is sent, so that `lowest` covers all of them.
         for flight in client.flights.values_mut() {
@@ -463,7 +466,11 @@ impl Workload {
                 max => random.between(10, u64::from(max)) as u32,
             };
             let operation = Some(operation(flight.key, &flight.call));
-            out.push(ClientAction::Request(Box::new(Request { id, deadline_ms, write, operation })));
+            let guard = match &flight.call {
+                Call::Txn(_, guard) => guard.clone(),
+                _ => None,
+            };
+            out.push(ClientAction::Request(Box::new(Request { id, deadline_ms, write, guard, operation })));
         }
     }
 
@@ -523,19 +530,27 @@ impl Workload {
                 client.scripted += usize::from(client.script.is_some());
                 client.leave_at = u64::MAX;
                 match &flight.call {
-                    Call::Write(_) => {
+                    Call::Write(_) | Call::Setting(_) => {
                         self.counts.writes += 1;
                         self.counts.retried += u64::from(flight.attempts > 1);
                     }
                     Call::Read => self.counts.barriers += 1,
                     Call::LocalRead { .. } => self.counts.local_reads += 1,
                     Call::Page(_) => self.counts.pages += 1,
-                    Call::Txn(_) => self.counts.txns += 1,
+                    Call::Txn(..) => self.counts.txns += 1,
                 }
                 let client = &mut self.clients[index];
-                if let (Call::Txn(txn), response::Result::Txn(answer)) = (&flight.call, result) {
-                    client.known_txn.learn(txn, answer);
-                    return Ok(());
+                match (&flight.call, result) {
+                    (Call::Txn(txn, _), response::Result::Txn(answer)) => {
+                        client.known_txn.learn(txn, answer);
+                        return Ok(());
+                    }
+                    (Call::Txn(_, Some(guard)), response::Result::Error(error)) => {
+                        client.known_txn.learn_created(guard, error.actual_revision);
+                        return Ok(());
+                    }
+                    (Call::Setting(_), _) => return Ok(()),
+                    _ => {}
                 }
                 if let (Call::Page(range), response::Result::Page(page)) = (&flight.call, result) {
                     client.next_page = next_page(range, page);
@@ -601,7 +616,7 @@ impl Workload {
         let action = match &flight.call {
             Call::Write(action) => *action,
             Call::Read => Action::Get,
-            Call::LocalRead { .. } | Call::Page(_) | Call::Txn(_) => return,
+            Call::LocalRead { .. } | Call::Page(_) | Call::Txn(..) | Call::Setting(_) => return,
         };
         if answer == Answer::Unknown {
             if action == Action::Get {
@@ -640,7 +655,7 @@ fn settled(id: u64, result: &response::Result, flight: &InFlight) -> Result<Sett
             Answer::Found { value, revision: entry.mod_revision }
         }
         response::Result::Page(_) if matches!(flight.call, Call::Page(_)) => Answer::Missing,
-        response::Result::Txn(_) if matches!(flight.call, Call::Txn(_)) => Answer::Missing,
+        response::Result::Txn(_) if matches!(flight.call, Call::Txn(..)) => Answer::Missing,
         response::Result::Error(error)
             if matches!(flight.call, Call::Page(_))
                 && (is(ErrorKind::Compacted, error) || is(ErrorKind::InvalidArgument, error)) =>
@@ -649,7 +664,9 @@ fn settled(id: u64, result: &response::Result, flight: &InFlight) -> Result<Sett
         }
         response::Result::Error(error) if is(ErrorKind::NotFound, error) => Answer::Missing,
         response::Result::Error(error)
-            if is(ErrorKind::AlreadyExists, error) || is(ErrorKind::CasMismatch, error) =>
+            if is(ErrorKind::AlreadyExists, error)
+                || is(ErrorKind::CasMismatch, error)
+                || is(ErrorKind::GuardFailed, error) =>
         {
             Answer::Conflict { actual: error.actual_revision }
         }
@@ -683,6 +700,12 @@ fn settled(id: u64, result: &response::Result, flight: &InFlight) -> Result<Sett
         }
     };
     Ok(Settled::Answer(answer))
+}
+
+/// A change of a setting: all history is old, or its age is that of the run.
+fn setting(random: &mut Random) -> v1::SetSetting {
+    let name = Setting::HistoryAgeMinutes.name().to_owned();
+    v1::SetSetting { name, value: random.one_in(2).then_some(0) }
 }
 
 /// The first page of a scan.
@@ -729,7 +752,8 @@ fn operation(key: usize, call: &Call) -> request::Operation {
     let bytes = |value: u64| Bytes::copy_from_slice(&value.to_be_bytes());
     match call.clone() {
         Call::Page(range) => request::Operation::Range(*range),
-        Call::Txn(txn) => request::Operation::Txn(*txn),
+        Call::Txn(txn, _) => request::Operation::Txn(*txn),
+        Call::Setting(set) => request::Operation::SetSetting(set),
         Call::Write(Action::Set { value }) => request::Operation::Set(v1::Set { key, value: bytes(value) }),
         Call::Write(Action::Add { value }) => request::Operation::Add(v1::Add { key, value: bytes(value) }),
         Call::Write(Action::Cas { expected, value }) => {

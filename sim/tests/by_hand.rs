@@ -80,7 +80,13 @@ impl Bench {
 
     fn ask(&mut self, client: ClientId, write: Option<WriteContext>, operation: request::Operation) {
         self.next += 1;
-        let request = Request { id: self.next, deadline_ms: 1_000, write, operation: Some(operation) };
+        let request = Request {
+            id: self.next,
+            deadline_ms: 1_000,
+            write,
+            operation: Some(operation),
+            ..Request::default()
+        };
         self.ensemble.request(client, request);
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use gometa_proto::{
-    ErrorKind,
+    ErrorKind, Setting,
     limits::{SESSIONS_MAX, TXN_VALUES_MAX},
     v1::{
         self, CommandOutcome, CreateSession, EndSessions, RaiseHorizon, Request, TxnAnswer, command::Body,
@@ -18,6 +18,7 @@ use crate::{
     keys::Keys,
     overlay::{Found, Purpose},
     session::{Corrupt, Sessions, WriteLookup},
+    settings::Settings,
     table::{Batch, Checkpoint, Lookup, Table},
 };
 
@@ -32,6 +33,7 @@ pub struct Store<T> {
     sessions: Sessions,
     configuration: Recorded,
     history: History,
+    settings: Settings,
 }
 
 /// The result of [`Store::apply`].
@@ -88,10 +90,11 @@ impl<T: Table> Store<T> {
         let sessions = Sessions::load(&table)?;
         let configuration = Recorded::load(&table)?;
         let history = History::load(&table)?;
+        let settings = Settings::load(&table)?;
         // The checkpoint's hash is the sum over all spaces.
-        let rest = sessions.hash().wrapping_add(configuration.hash()).wrapping_add(history.hash());
-        let keys = Keys::new(keys, hash.wrapping_sub(rest));
-        Ok(Store { table, applied, taken: applied, keys, sessions, configuration, history })
+        let rest = [sessions.hash(), configuration.hash(), history.hash(), settings.hash()];
+        let keys = Keys::new(keys, rest.into_iter().fold(hash, u128::wrapping_sub));
+        Ok(Store { table, applied, taken: applied, keys, sessions, configuration, history, settings })
     }
 
     /// The table.
@@ -104,10 +107,11 @@ impl<T: Table> Store<T> {
         self.applied
     }
 
-    /// Hash of all keys, sessions, the configuration and the history. Its cost grows with the number of records changed since the last
+    /// Hash of all keys, sessions, the configuration, the history and the settings. Its cost grows with the number of records changed since the last
     /// [`take_batch`](Store::take_batch): each is encoded.
     pub fn hash(&self) -> u128 {
-        let records = [self.sessions.hash(), self.configuration.hash(), self.history.hash()];
+        let records =
+            [self.sessions.hash(), self.configuration.hash(), self.history.hash(), self.settings.hash()];
         records.into_iter().fold(self.keys.overlay.hash(), u128::wrapping_add)
     }
 
@@ -119,6 +123,11 @@ impl<T: Table> Store<T> {
     /// The lowest revision at which the state can be read.
     pub fn horizon(&self) -> u64 {
         self.history.horizon
+    }
+
+    /// The value of a setting of the ensemble; `None` if that is the default.
+    pub fn setting(&self, setting: Setting) -> Option<u64> {
+        self.settings.get(setting)
     }
 
     /// Number of sessions.
@@ -220,8 +229,23 @@ impl<T: Table> Store<T> {
         request: &Request,
         found: Option<Vec<Found>>,
     ) -> (CommandOutcome, Option<TxnAnswer>) {
-        let Some(found) = found else { return (failure(ErrorKind::TooLarge, 0), None) };
+        let Some(mut found) = found else { return (failure(ErrorKind::TooLarge, 0), None) };
+        if let Some(guard) = &request.guard {
+            if let Err(error) = guard.check() {
+                return (failure(error.error_kind(), 0), None);
+            }
+            // Without a record the operation is malformed, and fails below.
+            let actual = found.pop().map(|found| found.record().map_or(0, |record| record.create_revision));
+            let failed = actual.filter(|actual| *actual != guard.create_revision);
+            if let Some(actual) = planted!(failed, ignores_guard => None) {
+                return (failure(ErrorKind::GuardFailed, actual), None);
+            }
+        }
         let executed = match &request.operation {
+            Some(operation @ Operation::SetSetting(set)) => match operation.check() {
+                Ok(()) => (self.settings.set(self.applied, set), None),
+                Err(error) => (failure(error.error_kind(), 0), None),
+            },
             Some(Operation::Txn(txn)) => self.keys.transact(&mut self.history, self.applied, txn, found),
             Some(operation) => {
                 let found = found.into_iter().next().unwrap_or(Found::NotInMemory);
@@ -283,6 +307,7 @@ impl<T: Table> Store<T> {
         self.keys.overlay.take(&mut writes);
         self.sessions.take(&mut writes);
         self.configuration.take(&mut writes);
+        self.settings.take(&mut writes);
         let (changes, horizon) = self.history.take(&mut writes);
         let checkpoint = Checkpoint { applied: self.applied, hash: self.hash(), keys: self.keys.count() };
         Some(Batch { checkpoint, writes, changes, horizon })

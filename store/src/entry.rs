@@ -57,7 +57,7 @@ impl Decoded {
         }
     }
 
-    /// The keys whose records decide what applying the command does. A key may occur more than once.
+    /// The keys whose records decide what applying the command does, that of a guard last. A key may occur more than once.
     pub fn keys(&self) -> &[Bytes] {
         match &self.keys {
             Keys::None => &[],
@@ -71,10 +71,17 @@ impl Keys {
     fn of(body: &Body) -> Keys {
         let Body::Write(write) = body else { return Keys::None };
         let sound = |operation: &&Operation| operation.is_write() && operation.check().is_ok();
-        match write.operation.as_ref().filter(sound) {
-            Some(Operation::Txn(txn)) => Keys::Several(txn.decisive_keys().cloned().collect()),
-            Some(operation) => operation.key().cloned().map_or(Keys::None, Keys::One),
-            None => Keys::None,
+        let Some(operation) = write.operation.as_ref().filter(sound) else { return Keys::None };
+        let guard = match &write.guard {
+            Some(guard) if guard.check().is_err() => return Keys::None,
+            guard => guard.as_ref().map(|guard| &guard.key),
+        };
+        match (operation, operation.key(), guard) {
+            (Operation::Txn(txn), _, guard) => {
+                Keys::Several(txn.decisive_keys().chain(guard).cloned().collect())
+            }
+            (_, Some(key), None) => Keys::One(key.clone()),
+            (_, key, guard) => Keys::Several(key.into_iter().chain(guard).cloned().collect()),
         }
     }
 }

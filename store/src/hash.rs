@@ -8,8 +8,8 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::table::{Checkpoint, Space, Table};
 
-/// The hash of a record: XXH3-128 of the space (1 byte: 0 data, 1 session, 2 configuration, 3 history), the length of the key (4 bytes, big endian),
-/// the key and the encoded record.
+/// The hash of a record: XXH3-128 of the space (1 byte: 0 data, 1 session, 2 configuration, 3 history, 4 settings), the length of
+/// the key (4 bytes, big endian), the key and the encoded record.
 pub fn record_hash(space: Space, key: &[u8], value: &[u8]) -> u128 {
     let mut head = [0; 5];
     head[0] = match space {
@@ -17,6 +17,7 @@ pub fn record_hash(space: Space, key: &[u8], value: &[u8]) -> u128 {
         Space::Session => 1,
         Space::Configuration => 2,
         Space::History => 3,
+        Space::Settings => 4,
     };
     // Keys are at most 4 KiB.
     head[1..].copy_from_slice(&(key.len() as u32).to_be_bytes());

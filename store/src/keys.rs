@@ -88,12 +88,14 @@ impl Keys {
                 CommandOutcome { result: Some(command_outcome::Result::Deleted(deleted)) }
             }
             // Not here: `node` makes the commands CreateSession and EndSessions of the first two; changes of the members are
-            // log entries of their own; reads are not logged; `transact` executes transactions.
+            // log entries of their own; reads are not logged; `transact` executes transactions; settings are no keys.
             Operation::OpenSession(_)
             | Operation::EndSession(_)
             | Operation::Get(_)
             | Operation::Range(_)
             | Operation::Txn(_)
+            | Operation::ListSettings(_)
+            | Operation::SetSetting(_)
             | Operation::Status(_)
             | Operation::AddLearner(_)
             | Operation::PromoteMember(_)

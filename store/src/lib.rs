@@ -67,6 +67,7 @@ mod overlay;
 mod query;
 mod range;
 mod session;
+mod settings;
 mod table;
 mod txn;
 
@@ -80,6 +81,7 @@ pub use overlay::Purpose;
 pub use query::{Found, Query, compacted_answer};
 pub use range::{Cursor, end_of_prefix, read_page};
 pub use session::{Corrupt, WriteLookup};
+pub use settings::SETTINGS_KEY;
 pub use table::{Batch, Checkpoint, Lookup, Space, Table};
 
 use gometa_proto::{
@@ -87,8 +89,8 @@ use gometa_proto::{
     v1::{CommandOutcome, Failure, command_outcome},
 };
 
-/// The outcome of a failed command. `actual_revision` is the key's `mod_revision` for `AlreadyExists` and `CasMismatch`,
-/// else 0.
+/// The outcome of a failed command. `actual_revision` is the key's `mod_revision` for `AlreadyExists` and `CasMismatch`, the
+/// `create_revision` of the guard's key for `GuardFailed`, else 0.
 fn failure(kind: ErrorKind, actual_revision: u64) -> CommandOutcome {
     let failure = Failure { kind: kind.number(), actual_revision };
     CommandOutcome { result: Some(command_outcome::Result::Failure(failure)) }

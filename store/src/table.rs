@@ -16,11 +16,14 @@ pub enum Space {
     Configuration,
     /// One record: the horizon of the history and the sum of its changes. None while nothing was changed.
     History,
+    /// One record: the settings of the ensemble that are not the default. None while all are.
+    Settings,
 }
 
 impl Space {
     /// All spaces.
-    pub const ALL: [Space; 4] = [Space::Data, Space::Session, Space::Configuration, Space::History];
+    pub const ALL: [Space; 5] =
+        [Space::Data, Space::Session, Space::Configuration, Space::History, Space::Settings];
 }
 
 /// The last applied log entry, with the state hash and the number of keys at that point. Every batch includes it.

@@ -420,7 +420,13 @@ impl Nodes {
         operation: Operation,
     ) -> u64 {
         self.next_request += 1;
-        let request = Request { id: self.next_request, deadline_ms, write, operation: Some(operation) };
+        let request = Request {
+            id: self.next_request,
+            deadline_ms,
+            write,
+            operation: Some(operation),
+            ..Request::default()
+        };
         self.tell(index, Event::Request { client: ClientId(client), request });
         self.next_request
     }

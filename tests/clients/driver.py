@@ -63,6 +63,9 @@ class Line:
     def arguments(self):
         """Returns the name and the arguments of the client's method."""
         keywords = self.seconds()
+        if "guard" in self.fields:
+            key, revision = self["guard"].split(":")
+            keywords["guard"] = gometa.Guard(bytes.fromhex(key), int(revision))
         if self.verb == "get" and "at_revision" in self.fields:
             return "entry_at", (self.key(), int(self["at_revision"])), keywords
         if self.verb == "get":
@@ -73,8 +76,11 @@ class Line:
             return self.verb, (bytes.fromhex(self["prefix"]),), keywords
         if self.verb == "txn":
             return "txn", (), keywords | self.named("consistency", "min_revision")
-        if self.verb in ("status", "members", "membership"):
+        if self.verb in ("settings", "status", "members", "membership"):
             return self.verb, (), keywords
+        if self.verb == "set_setting":
+            value = int(self["number"]) if "number" in self.fields else None
+            return self.verb, (self["setting"], value), keywords
         if self.verb in CHANGES:
             if "follows_epoch" in self.fields:
                 version = (int(self["follows_epoch"]), int(self["follows_revision"]))
@@ -173,6 +179,10 @@ def said(line, result):
     if verb == "txn":
         results = ",".join(map(done, result.results))
         return f"ok succeeded={truth(result.succeeded)} revision={result.revision} results={results}"
+    if verb == "settings":
+        return " ".join(["ok", *(f"{setting.name}={setting.value}" for setting in result)])
+    if verb == "set_setting":
+        return f"ok revision={result}"
     if verb == "status":
         stored = f"keys={result.keys} log_bytes={result.storage.log_bytes}"
         return f"ok role={result.role} applied_revision={result.applied_revision} {stored}"

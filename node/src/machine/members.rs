@@ -41,7 +41,7 @@ impl<T: Table> Node<T> {
             }
             probe!("members.request-forwarded");
             let deadline_ms = u32::try_from(deadline.since(self.now) / 1_000).unwrap_or(u32::MAX).max(1);
-            let request = Request { id: 0, deadline_ms, write: None, operation: Some(operation) };
+            let request = Request { id: 0, deadline_ms, operation: Some(operation), ..Request::default() };
             let id = self.members.send(ticket);
             let message = Body::MemberRequest(v1::MemberRequest { id, request: Some(request) });
             self.inbox.push(zab::Event::RelayToLeader(forward::encode(message)));

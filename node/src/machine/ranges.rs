@@ -1,7 +1,7 @@
 //! Queries: pages and reads of transactions; raising the horizon of the history.
 
 use gometa_proto::{
-    ErrorKind,
+    ErrorKind, Setting,
     v1::{self, Command, Consistency, Error, command, response::Result as Answer},
 };
 use gometa_store::{Found, Query, Table, compacted_answer, encode_command};
@@ -9,6 +9,7 @@ use gometa_zab::{self as zab, DiskSpace, Role, Ticks};
 
 use super::Node;
 use crate::{
+    config::HistoryBounds,
     effect::Effect,
     event::ClientId,
     forward::Proposer,
@@ -145,6 +146,20 @@ impl<T: Table> Node<T> {
         }
     }
 
+    /// The bounds of the history, by the settings of the ensemble.
+    fn history_bounds(&self) -> HistoryBounds {
+        let default = self.config.history;
+        let age_us = self.store.setting(Setting::HistoryAgeMinutes).map(|minutes| minutes * 60_000_000);
+        let revisions_min = self.store.setting(Setting::HistoryRevisionsMin);
+        let bytes_max = self.store.setting(Setting::HistoryBytesMax).unwrap_or(default.bytes_max);
+        HistoryBounds {
+            age_us: age_us.unwrap_or(default.age_us),
+            revisions_min: revisions_min.unwrap_or(default.revisions_min),
+            bytes_max: bytes_max.min(default.bytes_limit),
+            ..default
+        }
+    }
+
     /// On a leader: raises the horizon when that is due.
     pub(super) fn raise_horizon(&mut self) {
         if !matches!(self.role, Role::Leading { established: Some(_) }) {
@@ -159,7 +174,8 @@ impl<T: Table> Node<T> {
             bytes: self.storage.history_bytes,
             short_of_space: self.zab.writable().0 == DiskSpace::Low,
         };
-        if let Some(horizon) = self.horizon.raise(self.now, figures, &self.config.history) {
+        let bounds = self.history_bounds();
+        if let Some(horizon) = self.horizon.raise(self.now, figures, &bounds) {
             let command = Command { body: Some(command::Body::RaiseHorizon(v1::RaiseHorizon { horizon })) };
             let id = self.forwarding.propose(Proposer::Horizon);
             let payload = encode_command(&command);

@@ -16,6 +16,7 @@ use crate::{
     effect::Effect,
     event::ClientId,
     requests::{Ticket, Waiting, Want, WriteKey},
+    status,
 };
 
 /// The number of abandoned requests after which `barriers`, `reads`, `fetches` and `ranges` forget them.
@@ -43,6 +44,10 @@ impl<T: Table> Node<T> {
             Some(Operation::Status(_)) => {
                 let status = self.sources().status(&self.store);
                 self.respond(client, id, Answer::Status(status));
+            }
+            Some(Operation::ListSettings(_)) => {
+                let settings = status::settings(&self.store);
+                self.respond(client, id, Answer::Settings(v1::Settings { settings }));
             }
             Some(Operation::ListMembers(_)) if self.zab.ensemble().is_none() => {
                 let error = self.no_leader(Outcome::NotApplied);
@@ -300,6 +305,8 @@ fn failed(failure: v1::Failure, otherwise: Outcome) -> Error {
         ErrorKind::AlreadyExists => format!("the key exists at revision {actual}"),
         ErrorKind::CasMismatch if actual == 0 => "the key does not exist".to_owned(),
         ErrorKind::CasMismatch => format!("the key is at revision {actual}"),
+        ErrorKind::GuardFailed if actual == 0 => "the key of the guard does not exist".to_owned(),
+        ErrorKind::GuardFailed => format!("the key of the guard was created at revision {actual}"),
         ErrorKind::SessionExpired => "the session has ended, or never was".to_owned(),
         ErrorKind::Forgotten => return forgotten(),
         ErrorKind::ResourceExhausted => "there are too many sessions".to_owned(),

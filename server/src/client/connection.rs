@@ -344,18 +344,18 @@ impl<'a> Connection<'a> {
             return Err(v1::Error::unknown(ErrorKind::InvalidArgument, message).into());
         }
         self.last_id = Some(id);
-        let Some(operation) = &mut request.operation else {
+        if request.operation.is_none() {
             let message = "a request of a kind that this node does not know";
             let error = v1::Error::not_applied(ErrorKind::Unsupported, message);
             return Ok(self.client.put(error_response(id, error)));
-        };
-        let size = operation.size();
+        }
+        let size = request.size();
         let (kind, message) = match self.client.admit(id, size) {
             Admission::Admitted => {
                 // A small request must not keep the memory of all frames that were read with it, nor of its unknown
                 // fields.
                 if self.shared_bytes > size + size / 4 + SHARED_BYTES_MAX {
-                    operation.detach();
+                    request.detach();
                 }
                 events.push((Event::Request { client: self.client.id, request }, size));
                 return Ok(false);

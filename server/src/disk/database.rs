@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use gometa_store::{Checkpoint as Applied, HISTORY_KEY, Space, revision_key, superseded_by};
+use gometa_store::{Checkpoint as Applied, HISTORY_KEY, SETTINGS_KEY, Space, revision_key, superseded_by};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DataBlockIndexType, FlushOptions,
     LogLevel, LruCacheOptions, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
@@ -31,12 +31,13 @@ pub(super) const CHECKPOINT_KEY: &[u8] = b"checkpoint";
 
 /// Whether what is under a key in the family of a space is a record of the table.
 ///
-/// The checkpoint, the configuration and the history are in the same family.
+/// The checkpoint, the configuration, the history and the settings are in the same family.
 pub(super) fn is_record(space: Space, key: &[u8]) -> bool {
     match space {
         Space::Data | Space::Session => true,
         Space::History => key == HISTORY_KEY,
-        Space::Configuration => key != CHECKPOINT_KEY && key != HISTORY_KEY,
+        Space::Settings => key == SETTINGS_KEY,
+        Space::Configuration => ![CHECKPOINT_KEY, HISTORY_KEY, SETTINGS_KEY].contains(&key),
     }
 }
 
@@ -45,7 +46,7 @@ pub(super) fn name_of(space: Space) -> &'static str {
     match space {
         Space::Data => DATA,
         Space::Session => SESSION,
-        Space::Configuration | Space::History => META,
+        Space::Configuration | Space::History | Space::Settings => META,
     }
 }
 

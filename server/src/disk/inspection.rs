@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use gometa_log::OsDirectory;
-use gometa_proto::v1::{HistoryRecord, KeyRecord, SessionRecord};
+use gometa_proto::v1::{HistoryRecord, KeyRecord, SessionRecord, SettingsRecord};
 use gometa_store::{Checkpoint, Space, record_hash};
 use gometa_zab::{Configuration, LogEntry, Recovered, Zxid};
 use prost::Message;
@@ -497,6 +497,7 @@ fn check_record(space: Space, record: &[u8]) -> Result<(), String> {
             return decoded.ok_or_else(|| "it is not a configuration".to_owned());
         }
         Space::History => HistoryRecord::decode(record).map(drop),
+        Space::Settings => SettingsRecord::decode(record).map(drop),
     };
     decoded.map_err(|error| error.to_string())
 }

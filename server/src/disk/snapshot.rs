@@ -98,8 +98,7 @@ impl Snapshots {
     /// received, and for one that is sent.
     pub(crate) fn history_bounds(&self) -> HistoryBounds {
         let total = self.directory.space().map_or(u64::MAX, |(_, total)| total);
-        let default = HistoryBounds::DEFAULT;
-        HistoryBounds { bytes_max: default.bytes_max.min(total / 8), ..default }
+        HistoryBounds { bytes_limit: total / 8, ..HistoryBounds::DEFAULT }
     }
 
     /// Starts to write to a state that is durable through `applied`.

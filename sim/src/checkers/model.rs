@@ -115,7 +115,13 @@ impl Model {
                     self.suppressed += 1;
                     return only(self.done[&(context.session, context.seq)].1);
                 }
+                let unguarded = write.guard.and_then(|guard| {
+                    let record = self.key_at(&guard.key, counter);
+                    let created = record.map_or(0, |record| record.create_revision);
+                    (created != guard.create_revision).then_some(failure(ErrorKind::GuardFailed, created))
+                });
                 let outcome = match write.operation {
+                    _ if unguarded.is_some() => unguarded.unwrap_or_default(),
                     Some(operation) => self.execute(counter, operation),
                     None => failure(ErrorKind::Unsupported, 0),
                 };
@@ -146,6 +152,9 @@ impl Model {
                 self.keys.entry(key).or_default().push((revision, record));
             }
             return outcome(Outcome::Txn(executed));
+        }
+        if let Operation::SetSetting(_) = &operation {
+            return outcome(Outcome::Written(Written { revision, version: 0 }));
         }
         let key = match &operation {
             Operation::Add(add) => &add.key,

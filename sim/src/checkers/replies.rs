@@ -291,7 +291,9 @@ impl Replies {
 
 /// Whether an error of this kind is the replicated outcome of a write.
 fn is_outcome(kind: u32) -> bool {
-    kind == ErrorKind::AlreadyExists as u32 || kind == ErrorKind::CasMismatch as u32
+    [ErrorKind::AlreadyExists, ErrorKind::CasMismatch, ErrorKind::GuardFailed]
+        .map(|kind| kind as u32)
+        .contains(&kind)
 }
 
 fn read(

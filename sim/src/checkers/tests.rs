@@ -111,7 +111,7 @@ impl Bench {
         let write = Some(WriteContext { session: 1, seq, lowest: 1 });
         let set = v1::Set { key: "k".into(), value: seq.to_be_bytes().to_vec().into() };
         let operation = Some(request::Operation::Set(set));
-        self.oracle.asked(0, 0, 9, &Request { id, deadline_ms: 0, write, operation });
+        self.oracle.asked(0, 0, 9, &Request { id, write, operation, ..Request::default() });
     }
 
     fn written(&mut self, id: u64, revision: u64, version: u64) -> Check {
@@ -294,13 +294,13 @@ fn a_write_called_after_another_was_answered_comes_after_it() {
         9,
         &Request {
             id: 7,
-            deadline_ms: 0,
             write: Some(WriteContext { session: 2, seq: 1, lowest: 1 }),
             operation: Some(request::Operation::Get(v1::Get {
                 key: "k".into(),
                 consistency: 0,
                 min_revision: 0,
             })),
+            ..Request::default()
         },
     );
     let result = Some(response::Result::Entry(v1::Entry::default()));
@@ -314,7 +314,7 @@ fn nothing_is_read_from_a_node_that_has_not_been_up_to_date() {
     let operation = Some(request::Operation::Get(get));
     let error = |kind: v1::ErrorKind| v1::Error { kind: kind as u32, ..v1::Error::default() };
     let answer = |bench: &mut Bench, id, kind| {
-        let request = Request { id, deadline_ms: 0, write: None, operation: operation.clone() };
+        let request = Request { id, operation: operation.clone(), ..Request::default() };
         bench.oracle.asked(0, 0, 9, &request);
         let result = Some(response::Result::Error(error(kind)));
         bench.oracle.answers(0, 2, 9, &Response { id, revision: 2, result })

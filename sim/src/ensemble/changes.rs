@@ -61,7 +61,7 @@ impl Ensemble {
         let id = self.counts.faults.member_requests + 1;
         self.counts.faults.member_requests = id;
         let deadline_ms = self.machine.between(50, 5_000) as u32;
-        let request = Request { id, deadline_ms, write: None, operation: Some(operation.clone()) };
+        let request = Request { id, deadline_ms, operation: Some(operation.clone()), ..Request::default() };
         self.asked.insert(id, operation);
         self.deliver(node, Event::Request { client: OPERATOR, request });
     }

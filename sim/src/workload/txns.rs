@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use gometa_proto::v1::{
-    Compare, Delete, Get, Set, Txn, TxnAnswer, TxnOperation, compare::Operand, txn_operation::Operation,
-    txn_result,
+    Compare, Delete, Get, Guard, Set, Txn, TxnAnswer, TxnOperation, compare::Operand,
+    txn_operation::Operation, txn_result,
 };
 
 use super::keys::key_name;
@@ -13,18 +13,27 @@ use crate::random::Random;
 /// The number of keys that transactions write.
 const KEYS: usize = 4;
 
-/// The last revisions that a client has received of the keys that transactions write.
+/// What a client has last received of the keys that transactions write.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Known([u64; KEYS]);
+pub(super) struct Known([KnownKey; KEYS]);
+
+/// The revisions of a key; 0 if it does not exist.
+#[derive(Clone, Copy, Default, Debug)]
+struct KnownKey {
+    created: u64,
+    modified: u64,
+}
 
 impl Known {
     /// Learns from an answer.
     pub(super) fn learn(&mut self, txn: &Txn, answer: &TxnAnswer) {
         for (operation, result) in txn.branch(answer.succeeded).iter().zip(&answer.results) {
-            let revision = match &result.result {
-                Some(txn_result::Result::Written(written)) => written.revision,
-                Some(txn_result::Result::Entry(entry)) => entry.mod_revision,
-                Some(txn_result::Result::Deleted(_) | txn_result::Result::Error(_)) => 0,
+            let (created, modified) = match &result.result {
+                Some(txn_result::Result::Written(written)) => {
+                    ((written.version == 1).then_some(written.revision), written.revision)
+                }
+                Some(txn_result::Result::Entry(entry)) => (Some(entry.create_revision), entry.mod_revision),
+                Some(txn_result::Result::Deleted(_) | txn_result::Result::Error(_)) => (Some(0), 0),
                 Some(txn_result::Result::Page(_)) | None => continue,
             };
             let key = match &operation.operation {
@@ -32,14 +41,29 @@ impl Known {
                 _ => operation.written_key(),
             };
             if let Some(at) = (0..KEYS).find(|at| key == Some(&written_key(*at))) {
-                self.0[at] = revision;
+                let known = &mut self.0[at];
+                *known = KnownKey { created: created.unwrap_or(known.created), modified };
             }
+        }
+    }
+
+    /// Learns when the key of a guard that failed was created.
+    pub(super) fn learn_created(&mut self, guard: &Guard, created: u64) {
+        if let Some(at) = (0..KEYS).find(|at| guard.key == written_key(*at)) {
+            self.0[at].created = created;
         }
     }
 }
 
 fn written_key(key: usize) -> Bytes {
     Bytes::from(format!("txn-{key}"))
+}
+
+/// A guard; mostly one that does not fail.
+pub(super) fn guard(random: &mut Random, known: &Known, seen: u64) -> Guard {
+    let own = random.index(KEYS);
+    let created = if random.one_in(4) { random.below(seen + 2) } else { known.0[own].created };
+    Guard { key: written_key(own), create_revision: created.max(1) }
 }
 
 /// A transaction; `keys` is the number of the other keys, `value` is what it writes.
@@ -76,7 +100,7 @@ fn compare(random: &mut Random, keys: usize, known: &Known, seen: u64) -> Compar
             let value = Bytes::copy_from_slice(&random.below(seen + 2).to_be_bytes());
             (random.index(4) as i32, Operand::Value(value))
         }
-        _ => (0, Operand::ModRevision(known.0[own])),
+        _ => (0, Operand::ModRevision(known.0[own].modified)),
     };
     Compare { key, relation, operand: Some(operand) }
 }

@@ -143,7 +143,13 @@ impl Nodes {
     ) -> Result<(), String> {
         self.next_request += 1;
         self.record(Topic::Story, format!("{client} asks {}: {what}", letter(node)));
-        let request = Request { id: self.next_request, deadline_ms, write, operation: Some(operation) };
+        let request = Request {
+            id: self.next_request,
+            deadline_ms,
+            write,
+            operation: Some(operation),
+            ..Request::default()
+        };
         self.request(client, node, request, what)
     }
 

@@ -86,6 +86,7 @@ pub(crate) fn answer(response: &Response) -> String {
         Some(Answer::Entry(entry)) => entry_found(entry),
         Some(Answer::Page(page)) => format!("{} entries", page.count),
         Some(Answer::Txn(answer)) => format!("transaction {} at {}", answer.succeeded, answer.revision),
+        Some(Answer::Settings(settings)) => format!("{} settings", settings.settings.len()),
         Some(Answer::Status(_)) => "its status".to_owned(),
         Some(Answer::MembersChanged(v1::MembersChanged { membership, changed })) => {
             let held = if *changed { "changed" } else { "nothing to change" };

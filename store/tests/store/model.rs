@@ -5,7 +5,7 @@ use proptest::{collection::vec, option, prelude::*};
 
 use gometa_testkit::store::{
     Shared, apply,
-    history::{Change, ChangeKind, Comparison, Number, Revision, Step},
+    history::{Change, ChangeKind, Comparison, Guarding, Number, Revision, Step},
     open,
     txn::{ActKind, Acting, Comparing, Fact, TxnStep},
 };
@@ -39,6 +39,12 @@ fn txn() -> impl Strategy<Value = TxnStep> {
     })
 }
 
+fn guard() -> impl Strategy<Value = Option<Guarding>> {
+    let key = prop_oneof![1 => Just(0_u8), 20 => 1..5_u8];
+    let guard = (key, revision()).prop_map(|(key, created)| Guarding { key, created });
+    prop_oneof![2 => Just(None), 1 => guard.prop_map(Some)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let lag = || prop_oneof![4 => 0..4_u64, 1 => 0..20_u64];
     let number = || {
@@ -61,8 +67,12 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..5_u8).prop_map(|nonce| Step::Create { nonce }),
         1 => vec(0..8_usize, 0..3).prop_map(|sessions| Step::End { sessions }),
-        30 => (0..8_usize, number(), change).prop_map(|(session, number, change)| Step::Write { session, number, change }),
-        12 => (0..8_usize, number(), txn()).prop_map(|(session, number, txn)| Step::Txn { session, number, txn }),
+        30 => (0..8_usize, number(), change, guard())
+            .prop_map(|(session, number, change, guard)| Step::Write { session, number, change, guard }),
+        12 => (0..8_usize, number(), txn(), guard())
+            .prop_map(|(session, number, txn, guard)| Step::Txn { session, number, txn, guard }),
+        2 => (0..8_usize, number(), option::of(0..800_000_u64))
+            .prop_map(|(session, number, value)| Step::SetSetting { session, number, value }),
         1 => vec(any::<u8>(), 0..24).prop_map(Step::AnyBytes),
         1 => Just(Step::Skip),
         2 => (0..40_u64).prop_map(|back| Step::RaiseHorizon { back }),

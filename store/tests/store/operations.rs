@@ -1,11 +1,60 @@
 //! What each operation does to a key.
 
+use bytes::Bytes;
 use gometa_proto::{
     limits::{KEY_MAX, VALUE_MAX},
-    v1::ErrorKind,
+    v1::{CommandOutcome, ErrorKind, Guard, request::Operation},
 };
 
-use gometa_testkit::store::{Driver, add, cas, delete, deleted, failed, set, write, written};
+use gometa_testkit::store::{Driver, add, cas, delete, deleted, failed, guarded, set, write, written};
+
+/// Makes a write with a guard, under the next seq.
+fn run_guarded(driver: &mut Driver, operation: Operation, key: &str, create_revision: u64) -> CommandOutcome {
+    driver.seq += 1;
+    let guard = Guard { key: Bytes::copy_from_slice(key.as_bytes()), create_revision };
+    driver.apply(guarded(driver.session, driver.seq, driver.seq, operation, Some(guard))).outcome
+}
+
+#[test]
+fn a_guard_holds_while_its_key_is_the_one_that_was_created_then() {
+    let mut driver = Driver::new();
+    driver.run(set("lock", "a"));
+    assert_eq!(run_guarded(&mut driver, set("k", "a"), "lock", 2), written(3, 1));
+    // Another value of the same key.
+    driver.run(set("lock", "b"));
+    assert_eq!(run_guarded(&mut driver, set("lock", "c"), "lock", 2), written(5, 3));
+    assert_eq!(run_guarded(&mut driver, set("k", "b"), "lock", 5), failed(ErrorKind::GuardFailed, 2));
+    // Another key of the same name.
+    driver.run(delete("lock", None));
+    assert_eq!(run_guarded(&mut driver, set("k", "b"), "lock", 2), failed(ErrorKind::GuardFailed, 0));
+    driver.run(set("lock", "d"));
+    assert_eq!(run_guarded(&mut driver, delete("k", None), "lock", 2), failed(ErrorKind::GuardFailed, 9));
+    assert_eq!(driver.entry("k"), entry("a", 1, 3, 3));
+}
+
+#[test]
+fn a_failed_guard_is_recorded_and_an_executed_write_is_not_guarded_again() {
+    let mut driver = Driver::new();
+    driver.run(set("lock", "a"));
+    let write = |driver: &mut Driver, seq, created| {
+        let guard = Guard { key: "lock".into(), create_revision: created };
+        driver.apply(guarded(driver.session, seq, 1, set("k", "v"), Some(guard))).outcome
+    };
+    assert_eq!(write(&mut driver, 2, 2), written(3, 1));
+    assert_eq!(write(&mut driver, 3, 3), failed(ErrorKind::GuardFailed, 2));
+    driver.write(driver.session, 4, 1, delete("lock", None));
+    assert_eq!(write(&mut driver, 2, 2), written(3, 1));
+}
+
+#[test]
+fn a_guard_without_a_key_or_a_revision_is_invalid() {
+    let mut driver = Driver::new();
+    driver.run(set("lock", "a"));
+    for (key, created) in [("", 2), ("lock", 0)] {
+        let outcome = run_guarded(&mut driver, set("k", "a"), key, created);
+        assert_eq!(outcome, failed(ErrorKind::InvalidArgument, 0), "{key} {created}");
+    }
+}
 
 fn entry(value: &str, version: u64, created: u64, modified: u64) -> Option<(String, u64, u64, u64)> {
     Some((value.to_owned(), version, created, modified))

@@ -4,9 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use gometa_proto::v1::{
-    ChangeRecord, ChangedKey, Command, CommandOutcome, Entry, ErrorKind, Page, RaiseHorizon, Range, Txn,
-    TxnAnswer, command::Body, request::Operation,
+use gometa_proto::{
+    Setting,
+    v1::{
+        ChangeRecord, ChangedKey, Command, CommandOutcome, Entry, ErrorKind, Guard, Page, RaiseHorizon,
+        Range, SetSetting, Txn, TxnAnswer, command::Body, request::Operation,
+    },
 };
 use gometa_store::{
     Applied, Batch, Found, Lookup, MemoryTable, Origin, Purpose, Query, Store, Table, WriteLookup,
@@ -16,11 +19,11 @@ use prost::Message;
 
 pub use super::model::Revision;
 use super::{
-    Shared, add, apply, cas, create, delete, deleted, end, failed,
+    Shared, add, apply, cas, create, delete, deleted, end, failed, guarded,
     model::{KEYS, ModelKey, entries, key},
     nonce, open, opened, set,
     txn::{TxnStep, check_results, transact},
-    write, written,
+    written,
 };
 
 /// The state, in the plainest form that the rules allow.
@@ -33,6 +36,8 @@ struct Model {
     /// The keys at each revision, from 0 on.
     past: Vec<BTreeMap<Bytes, ModelKey>>,
     horizon: u64,
+    /// The setting `HistoryAgeMinutes`.
+    age: Option<u64>,
     /// Every transaction that has executed, and its answer.
     transacted: Vec<(Txn, TxnAnswer)>,
 }
@@ -84,11 +89,30 @@ impl Model {
                     return *answer;
                 }
                 assert!(self.executed.insert((context.session, seq)), "executed twice");
+                let unguarded = write.guard.as_ref().and_then(|guard| {
+                    let created = self.keys.get(&guard.key).map_or(0, |key| key.created);
+                    match () {
+                        () if guard.key.is_empty() || guard.create_revision == 0 => {
+                            Some(failed(ErrorKind::InvalidArgument, 0))
+                        }
+                        () if operation.check().is_err() || !operation.is_write() => None,
+                        () if created == guard.create_revision => None,
+                        () => Some(failed(ErrorKind::GuardFailed, created)),
+                    }
+                });
                 let answer = match operation {
+                    _ if unguarded.is_some() => unguarded.unwrap_or_default(),
                     Operation::Txn(txn) => {
                         let (outcome, answer) = transact(&mut self.keys, counter, txn);
                         self.transacted.extend(answer.map(|answer| (txn.clone(), answer)));
                         outcome
+                    }
+                    Operation::SetSetting(set) if set.value > Some(525_600) => {
+                        failed(ErrorKind::InvalidArgument, 0)
+                    }
+                    Operation::SetSetting(set) => {
+                        self.age = set.value;
+                        written(counter, 0)
                     }
                     operation => execute(&mut self.keys, counter, operation),
                 };
@@ -150,11 +174,19 @@ pub enum Step {
         session: usize,
         number: Number,
         change: Change,
+        guard: Option<Guarding>,
     },
     Txn {
         session: usize,
         number: Number,
         txn: TxnStep,
+        guard: Option<Guarding>,
+    },
+    /// `HistoryAgeMinutes` is set, or has its default again. Above its bound of 525,600 it is refused.
+    SetSetting {
+        session: usize,
+        number: Number,
+        value: Option<u64>,
     },
     /// A payload of any bytes.
     AnyBytes(Vec<u8>),
@@ -231,6 +263,25 @@ pub enum ChangeKind {
     Delete,
 }
 
+/// A guard; the actual revision is the one at which its key was created.
+#[derive(Clone, Copy, Debug)]
+pub struct Guarding {
+    /// 0 is the empty key.
+    pub key: u8,
+    pub created: Revision,
+}
+
+impl Guarding {
+    fn guard(self, model: &Model) -> Guard {
+        let key = key(self.key);
+        let create_revision = match self.created {
+            Revision::Actual => model.keys.get(&key).map_or(0, |key| key.created),
+            Revision::Any(revision) => revision,
+        };
+        Guard { key, create_revision }
+    }
+}
+
 impl Change {
     fn operation(&self, model: &Model) -> Operation {
         let key = key(self.key).to_vec();
@@ -301,19 +352,24 @@ impl Comparison {
                 let ids: Vec<u64> = sessions.iter().map(|pick| self.used[pick % self.used.len()].0).collect();
                 self.apply(end(&ids));
             }
-            Step::Write { session, number, change } => {
+            Step::Write { session, number, change, guard } => {
                 let operation = change.operation(&self.model);
-                self.write(*session, number, operation);
+                self.write(*session, number, operation, *guard);
             }
-            Step::Txn { session, number, txn } => {
+            Step::Txn { session, number, txn, guard } => {
                 let transacted = self.model.transacted.len();
                 let txn = txn.txn(&self.model.keys);
-                let answer = self.write(*session, number, Operation::Txn(txn)).answer;
+                let answer = self.write(*session, number, Operation::Txn(txn), *guard).answer;
                 // What it read is not known to apply.
                 if let Some(answer) = answer {
                     let expected = self.model.transacted.get(transacted).map(|(_, answer)| answer);
                     assert_eq!(Some(&answer), expected);
                 }
+            }
+            Step::SetSetting { session, number, value } => {
+                let name = Setting::HistoryAgeMinutes.name().to_owned();
+                let set = SetSetting { name, value: *value };
+                self.write(*session, number, Operation::SetSetting(set), None);
             }
             Step::AnyBytes(bytes) => {
                 let payload = Bytes::from(bytes.clone());
@@ -372,7 +428,13 @@ impl Comparison {
     }
 
     /// Makes a write of a session that was used, or of none.
-    fn write(&mut self, session: usize, number: &Number, operation: Operation) -> Applied {
+    fn write(
+        &mut self,
+        session: usize,
+        number: &Number,
+        operation: Operation,
+        guard: Option<Guarding>,
+    ) -> Applied {
         let pick = session % self.used.len();
         let (id, highest) = self.used[pick];
         let (seq, lowest) = match *number {
@@ -387,7 +449,8 @@ impl Comparison {
         if !matches!(number, Number::Any { .. }) {
             self.used[pick].1 = highest.max(seq);
         }
-        let applied = self.apply(write(id, seq, lowest, Some(operation)));
+        let guard = guard.map(|guard| guard.guard(&self.model));
+        let applied = self.apply(guarded(id, seq, lowest, operation, guard));
         assert_eq!(applied.origin, Origin::Write { session: id, seq });
         applied
     }
@@ -446,6 +509,7 @@ impl Comparison {
         let configured = configured.map(|at| Bytes::copy_from_slice(&(at as u64 + 1).to_be_bytes()));
         assert_eq!(self.store.configuration(), configured.as_ref());
         assert_eq!(self.store.horizon(), self.model.horizon);
+        assert_eq!(self.store.setting(Setting::HistoryAgeMinutes), self.model.age);
         for key in KEYS {
             let entry = match self.store.get(key) {
                 Lookup::NotInMemory => {

@@ -9,8 +9,8 @@ use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 use bytes::Bytes;
 use gometa_proto::v1::{
     Add, Cas, Command, CommandOutcome, CreateSession, Delete, Deleted, EndSessions, ErrorKind, Failure,
-    Request, SessionOpened, Set, WriteContext, Written, command::Body, command_outcome::Result as Outcome,
-    request::Operation,
+    Guard, Request, SessionOpened, Set, WriteContext, Written, command::Body,
+    command_outcome::Result as Outcome, request::Operation,
 };
 use gometa_store::{
     Applied, Batch, Checkpoint, Decoded, Lookup, MemoryTable, Purpose, Space, Store, Table, encode_command,
@@ -76,7 +76,8 @@ pub struct Driver {
     pub table: Shared,
     /// The client's session; created by the entry with counter 1.
     pub session: u64,
-    seq: u64,
+    /// The highest seq that was used.
+    pub seq: u64,
 }
 
 impl Driver {
@@ -184,6 +185,11 @@ pub fn end(sessions: &[u64]) -> Body {
 pub fn write(session: u64, seq: u64, lowest: u64, operation: Option<Operation>) -> Body {
     let write = Some(WriteContext { session, seq, lowest });
     Body::Write(Request { write, operation, ..Request::default() })
+}
+
+pub fn guarded(session: u64, seq: u64, lowest: u64, operation: Operation, guard: Option<Guard>) -> Body {
+    let write = Some(WriteContext { session, seq, lowest });
+    Body::Write(Request { write, guard, operation: Some(operation), ..Request::default() })
 }
 
 fn bytes(text: impl AsRef<[u8]>) -> Bytes {

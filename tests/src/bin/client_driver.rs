@@ -17,7 +17,7 @@ use gometa_client::{
 };
 use gometa_tests::{
     clients::{
-        line::{Line, hex},
+        line::{Line, hex, unhex},
         txn::{transacted, txn},
     },
     lock,
@@ -126,6 +126,13 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
         Some(ms) => opened.client.with_timeout(Duration::from_millis(ms)),
         None => opened.client,
     };
+    let client = match line.field("guard") {
+        Some(guard) => {
+            let (key, revision) = guard.split_once(':').context("a guard is KEY:REVISION")?;
+            client.with_guard(unhex(key)?, revision.parse()?)
+        }
+        None => client,
+    };
     let key = || line.bytes("key");
     Ok(match line.verb.as_str() {
         "get" => {
@@ -153,6 +160,14 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
         "txn" => {
             let txn = txn(line)?.options(read_options(line)?);
             client.commit(txn).await.map(|answer| transacted(&answer))
+        }
+        "settings" => client.settings().await.map(|settings| {
+            let settings = settings.iter().map(|setting| format!(" {}={}", setting.name, setting.value));
+            format!("ok{}", settings.collect::<String>())
+        }),
+        "set_setting" => {
+            let revision = client.set_setting(line.wanted("setting")?, line.number("number")?).await;
+            revision.map(|revision| format!("ok revision={revision}"))
         }
         "status" => client.status().await.map(|status| {
             let role = status.role.name();

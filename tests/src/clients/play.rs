@@ -199,6 +199,16 @@ impl Play<'_> {
         }
         line = self.with_range(line, call, index)?;
         line = self.with_txn(line, call, index)?;
+        if let Some((key, revision)) = &call.guard {
+            let key = hex(&self.key(key, index)?);
+            line = line.with("guard", format!("{key}:{}", self.number(revision)?));
+        }
+        if let Some(setting) = &call.setting {
+            line = line.with("setting", setting);
+        }
+        if let Some(number) = call.number {
+            line = line.with("number", number);
+        }
         if let Some(node) = &call.node {
             line = line.with("node", self.number(node)?);
         }

@@ -114,6 +114,12 @@ pub struct Call {
     pub then: Option<Vec<Vec<Value>>>,
     /// The same, if a comparison does not hold.
     pub otherwise: Option<Vec<Vec<Value>>>,
+    /// The guard of a write: its key and the revision at which that was created.
+    pub guard: Option<(Bytes, Value)>,
+    /// The name of a setting.
+    pub setting: Option<String>,
+    /// The value of a setting; absent for the default.
+    pub number: Option<u64>,
     /// A member: its id, or `"$name"` for one that was saved.
     pub node: Option<Value>,
     /// The learner that takes the member's place.

@@ -40,7 +40,12 @@ pub(crate) fn hello() -> Vec<u8> {
 
 fn get(id: u64, key: &str) -> v1::Request {
     let get = v1::Get { key: key.to_owned().into(), ..v1::Get::default() };
-    v1::Request { id, deadline_ms: DEADLINE_MS, write: None, operation: Some(Operation::Get(get)) }
+    v1::Request {
+        id,
+        deadline_ms: DEADLINE_MS,
+        operation: Some(Operation::Get(get)),
+        ..v1::Request::default()
+    }
 }
 
 /// Returns a Hello and `count` reads of one key.

@@ -91,7 +91,7 @@ impl Wire {
     pub(crate) async fn ask(&mut self, write: Option<WriteContext>, operation: Option<Operation>) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
-        let request = Request { id, deadline_ms: DEADLINE_MS, write, operation };
+        let request = Request { id, deadline_ms: DEADLINE_MS, write, operation, ..Request::default() };
         self.say(client_frame::Body::Request(request)).await;
         id
     }
