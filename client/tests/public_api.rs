@@ -1,5 +1,5 @@
-//! The public signatures of the crate; and the code on `docs/rust.md`, which is part of the examples that the tests of
-//! real processes run.
+//! The public signatures of the crate; and the code on `docs/rust.md` and `docs/modelling.md`, which is part of the examples
+//! that the tests of real processes run.
 #![forbid(unsafe_code)]
 
 use std::{fs, path::PathBuf};
@@ -14,18 +14,26 @@ fn flat(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect()
 }
 
-#[test]
-fn every_snippet_is_part_of_an_example() {
-    let page = read("../docs/rust.md");
-    let examples = flat(&[read("examples/hello.rs"), read("examples/tour.rs")].concat());
+/// The code of a page in a language, at least so many blocks, is part of these examples.
+fn is_part_of(page: &str, language: &str, blocks_min: usize, examples: &[&str]) {
+    let text = read(page);
+    let examples = flat(&examples.iter().map(|example| read(example)).collect::<String>());
+    let begin = format!("```{language}\n");
     let snippets: Vec<&str> =
-        page.split("```rust\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
-    assert!(snippets.len() > 5, "only {} snippets found", snippets.len());
+        text.split(&begin).skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+    assert!(snippets.len() >= blocks_min, "{page}: only {} snippets found", snippets.len());
     for snippet in snippets {
         // Nothing is part of everything.
-        assert!(!snippet.trim().is_empty(), "docs/rust.md has an empty block");
+        assert!(!snippet.trim().is_empty(), "{page} has an empty block");
         assert!(examples.contains(&flat(snippet)), "in no example:\n{snippet}");
     }
+}
+
+#[test]
+fn every_snippet_is_part_of_an_example() {
+    is_part_of("../docs/rust.md", "rust", 6, &["examples/hello.rs", "examples/tour.rs"]);
+    is_part_of("../docs/modelling.md", "rust", 8, &["examples/recipes.rs"]);
+    is_part_of("../docs/modelling.md", "python", 8, &["../examples/python/recipes.py"]);
 }
 
 /// The public items of a source file: enums whole, structs without their fields, which are items if they are public,

@@ -77,7 +77,12 @@ class Txn(TxnBase):
     """A transaction that is being put together; see ``Client.txn``."""
 
     def commit(
-        self, *, consistency: Consistency = "linearizable", min_revision: int = 0, timeout: float | None = None, guard: GuardLike | None = None
+        self,
+        *,
+        consistency: Consistency = "linearizable",
+        min_revision: int = 0,
+        timeout: float | None = None,
+        guard: GuardLike | None = None,
     ) -> Transacted:
         """Executes the transaction, exactly once. ``consistency`` and ``min_revision`` have an effect only if
         it writes in neither branch; see ``Client.get``.
@@ -131,14 +136,18 @@ class Client(_Base):
     Raises ``InvalidArgumentError`` if there is no address, or an invalid one.
     """
 
-    def add(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None) -> Written:
+    def add(
+        self, key: BytesLike, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None
+    ) -> Written:
         """Creates a key.
 
         Raises ``AlreadyExistsError`` if the key exists; ``actual_revision`` is its revision.
         """
         return self._core.call("add", (key, value), timeout, guard)
 
-    def set(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None) -> Written:
+    def set(
+        self, key: BytesLike, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None
+    ) -> Written:
         """Creates or replaces a key.
 
         Like every call it raises ``InvalidArgumentError``, ``TooLargeError`` and ``ClosedError``. It raises
@@ -152,14 +161,29 @@ class Client(_Base):
         """
         return self._core.call("set", (key, value), timeout, guard)
 
-    def cas(self, key: BytesLike, revision: int, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None) -> Written:
+    def cas(
+        self,
+        key: BytesLike,
+        revision: int,
+        value: BytesLike,
+        *,
+        timeout: float | None = None,
+        guard: GuardLike | None = None,
+    ) -> Written:
         """Replaces a key if its ``mod_revision`` equals ``revision``; 0 means that the key must not exist.
 
         Raises ``CasMismatchError`` otherwise; ``actual_revision`` is the key's revision, 0 if it does not exist.
         """
         return self._core.call("cas", (key, revision, value), timeout, guard)
 
-    def delete(self, key: BytesLike, revision: int | None = None, *, timeout: float | None = None, guard: GuardLike | None = None) -> Deleted:
+    def delete(
+        self,
+        key: BytesLike,
+        revision: int | None = None,
+        *,
+        timeout: float | None = None,
+        guard: GuardLike | None = None,
+    ) -> Deleted:
         """Deletes a key; with ``revision``, only if that is its ``mod_revision``.
 
         The result is false if the key did not exist. Raises ``CasMismatchError``, with ``actual_revision``, if
@@ -321,7 +345,9 @@ class Client(_Base):
         arguments = (prefix, start, end, at_revision, 0, False, True, delimiter, consistency, min_revision)
         return self._core.call("count", arguments, timeout)
 
-    def delete_prefix(self, prefix: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None) -> int:
+    def delete_prefix(
+        self, prefix: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None
+    ) -> int:
         """Deletes the keys that begin with ``prefix``, one after the other: **not atomic**. Keys that are
         created meanwhile may be left. Returns the number of deleted keys. ``timeout`` is that of each step.
         After an error, keys that were deleted before stay deleted: its ``outcome`` is ``"unknown"`` once a
@@ -338,7 +364,13 @@ class Client(_Base):
         """
         return Txn(self)
 
-    def transaction(self, function: Callable[[Transaction], _Result], *, timeout: float | None = None, guard: GuardLike | None = None) -> _Result:
+    def transaction(
+        self,
+        function: Callable[[Transaction], _Result],
+        *,
+        timeout: float | None = None,
+        guard: GuardLike | None = None,
+    ) -> _Result:
         """Calls a function that reads and writes keys, and makes its writes take effect as one, if nothing that
         it has read has changed meanwhile. Otherwise it is called again, until the timeout, so it must have no
         other effects. What it reads is from one revision, with its own writes. Returns what the function

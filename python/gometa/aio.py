@@ -110,7 +110,12 @@ class Txn(TxnBase):
     """See ``gometa.Txn``."""
 
     async def commit(
-        self, *, consistency: Consistency = "linearizable", min_revision: int = 0, timeout: float | None = None, guard: GuardLike | None = None
+        self,
+        *,
+        consistency: Consistency = "linearizable",
+        min_revision: int = 0,
+        timeout: float | None = None,
+        guard: GuardLike | None = None,
     ) -> Transacted:
         """See ``gometa.Txn.commit``."""
         return await self._client._call("commit", self._arguments(consistency, min_revision), timeout, guard)
@@ -172,22 +177,37 @@ class Client(_Base):
             loop.calls.cancel(id)
             raise
 
-    async def add(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None) -> Written:
+    async def add(
+        self, key: BytesLike, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None
+    ) -> Written:
         """See ``gometa.Client.add``."""
         return await self._call("add", (key, value), timeout, guard)
 
-    async def set(self, key: BytesLike, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None) -> Written:
+    async def set(
+        self, key: BytesLike, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None
+    ) -> Written:
         """See ``gometa.Client.set``."""
         return await self._call("set", (key, value), timeout, guard)
 
     async def cas(
-        self, key: BytesLike, revision: int, value: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None
+        self,
+        key: BytesLike,
+        revision: int,
+        value: BytesLike,
+        *,
+        timeout: float | None = None,
+        guard: GuardLike | None = None,
     ) -> Written:
         """See ``gometa.Client.cas``."""
         return await self._call("cas", (key, revision, value), timeout, guard)
 
     async def delete(
-        self, key: BytesLike, revision: int | None = None, *, timeout: float | None = None, guard: GuardLike | None = None
+        self,
+        key: BytesLike,
+        revision: int | None = None,
+        *,
+        timeout: float | None = None,
+        guard: GuardLike | None = None,
     ) -> Deleted:
         """See ``gometa.Client.delete``."""
         return await self._call("delete", (key, revision), timeout, guard)
@@ -323,7 +343,9 @@ class Client(_Base):
         arguments = (prefix, start, end, at_revision, 0, False, True, delimiter, consistency, min_revision)
         return await self._call("count", arguments, timeout)
 
-    async def delete_prefix(self, prefix: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None) -> int:
+    async def delete_prefix(
+        self, prefix: BytesLike, *, timeout: float | None = None, guard: GuardLike | None = None
+    ) -> int:
         """See ``gometa.Client.delete_prefix``."""
         return await self._call("delete_prefix", (prefix,), timeout, guard)
 
@@ -332,7 +354,11 @@ class Client(_Base):
         return Txn(self)
 
     async def transaction(
-        self, function: Callable[[Transaction], Awaitable[_Result]], *, timeout: float | None = None, guard: GuardLike | None = None
+        self,
+        function: Callable[[Transaction], Awaitable[_Result]],
+        *,
+        timeout: float | None = None,
+        guard: GuardLike | None = None,
     ) -> _Result:
         """See ``gometa.Client.transaction``. The function is a coroutine function."""
         attempts = self._core.transaction(timeout, guard)

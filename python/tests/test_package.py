@@ -57,6 +57,10 @@ def test_the_tour(peers):
     ]
 
 
+def test_the_recipes(peers):
+    assert example("recipes.py", peers) == ["recipes: ok"]
+
+
 def test_the_tour_of_asyncio(peers):
     assert example("tour_aio.py", peers) == [
         "get: b'round'",

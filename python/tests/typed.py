@@ -26,6 +26,11 @@ def typed(client: gometa.Client) -> None:
         .otherwise(gometa.Op.range("k"))
         .commit(timeout=1)
     )
+    guarded: gometa.Written = client.set("k", "v", guard=gometa.Guard("lock", written.revision))
+    client.delete("k", guard=client.entry("lock"))
+    settings: tuple[gometa.Setting, ...] = client.settings()
+    changed_at: int = client.set_setting(settings[0].name, None) + guarded.version
+    print(changed_at)
     first_result: gometa.OpResult = moved.results[0]
 
     def double(txn: gometa.Transaction) -> int:

@@ -183,11 +183,13 @@ async fn stopped_with_two_keys() -> Ensemble {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_tour_in_rust_succeeds() {
+async fn the_examples_in_rust_succeed() {
     let ensemble = Ensemble::start(3).await;
     let peers = ensemble.requests_from(0).join(",");
-    let status = tokio::process::Command::new(program("examples/tour")).arg(peers).status().await.unwrap();
-    assert!(status.success(), "{status}");
+    for example in ["examples/tour", "examples/recipes"] {
+        let status = tokio::process::Command::new(program(example)).arg(&peers).status().await.unwrap();
+        assert!(status.success(), "{example}: {status}");
+    }
 }
 
 #[test]
