@@ -19,7 +19,14 @@ const grace = 200 * time.Millisecond
 //
 // Close releases its resources; there is no finalizer.
 type Client struct {
-	// library is nil if the Client was not created by New.
+	// core is nil if the Client was not created by New.
+	core *core
+	// guard is nil unless the Client was created by WithGuard.
+	guard *guard
+}
+
+// core is what a client shares with those that WithGuard has made from it.
+type core struct {
 	library *library
 	// watched is closed when watch has returned.
 	watched chan struct{}
@@ -54,26 +61,32 @@ func New(peers []string, options ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := &Client{
+	core := &core{
 		library: library,
 		watched: make(chan struct{}),
 		waiting: make(map[uint64]chan struct{}),
 	}
-	client.unused = sync.NewCond(&client.mutex)
-	go client.watch()
+	core.unused = sync.NewCond(&core.mutex)
+	go core.watch()
 	if library.log != nil {
 		go library.log.watch(wanted.log)
 	}
-	return client, nil
+	return &Client{core: core}, nil
 }
 
 // Close closes the client: calls in flight and all later calls return ErrClosed. It ends the client's session, which takes
 // at most 200 ms, and releases all resources. The session of a client that is not closed lasts until the session timeout.
-// A second Close is a no-op. The error is always nil.
+// It also closes the clients that WithGuard has made from it, and the one that this was made from. A second Close is a no-op.
+// The error is always nil.
 func (c *Client) Close() error {
-	if c == nil || c.library == nil {
+	if c == nil || c.core == nil {
 		return nil
 	}
+	c.core.close()
+	return nil
+}
+
+func (c *core) close() {
 	c.closing.Do(func() {
 		c.mutex.Lock()
 		c.closed = true
@@ -94,14 +107,17 @@ func (c *Client) Close() error {
 		}
 		c.library.free()
 	})
-	return nil
 }
 
 // Counters returns the counters of the client; after Close, their last values.
 func (c *Client) Counters() Counters {
-	if c == nil || c.library == nil {
+	if c == nil || c.core == nil {
 		return Counters{}
 	}
+	return c.core.counters()
+}
+
+func (c *core) counters() Counters {
 	c.mutex.Lock()
 	if c.closed {
 		defer c.mutex.Unlock()
@@ -291,21 +307,21 @@ func do[T any](
 		return result, err
 	}
 	deadline, bounded := ctx.Deadline()
-	tag, done, err := c.enter(operation)
+	tag, done, err := c.core.enter(operation)
 	if err != nil {
 		return result, err
 	}
-	defer c.leave()
-	started, err := c.library.start(call, tag, timeout)
+	defer c.core.leave()
+	started, err := c.core.library.start(call, tag, timeout, c.guard)
 	if err != nil {
-		c.forget(tag)
+		c.core.forget(tag)
 		return result, err
 	}
 	defer started.release()
 	select {
 	case <-done:
 	case <-ctx.Done():
-		c.await(ctx, tag, done, started)
+		c.core.await(ctx, tag, done, started)
 	}
 
 	err = started.take()
@@ -329,7 +345,7 @@ func do[T any](
 
 // timeLeft returns the timeout of a call, 0 for the client's timeout; an error if the call cannot be made.
 func (c *Client) timeLeft(ctx context.Context, operation string) (time.Duration, error) {
-	if c == nil || c.library == nil {
+	if c == nil || c.core == nil {
 		return 0, invalid(operation, "the client was not created by New")
 	}
 	if ctx == nil {
@@ -353,7 +369,7 @@ func (c *Client) timeLeft(ctx context.Context, operation string) (time.Duration,
 }
 
 // await ends a request whose context has ended, unless it has completed meanwhile.
-func (c *Client) await(ctx context.Context, tag uint64, done chan struct{}, started *request) {
+func (c *core) await(ctx context.Context, tag uint64, done chan struct{}, started *request) {
 	if ctx.Err() == context.DeadlineExceeded {
 		timer := time.NewTimer(grace)
 		defer timer.Stop()
@@ -372,7 +388,7 @@ func (c *Client) await(ctx context.Context, tag uint64, done chan struct{}, star
 }
 
 // enter registers a call, unless the client is closed. A call of leave must follow.
-func (c *Client) enter(operation string) (uint64, chan struct{}, error) {
+func (c *core) enter(operation string) (uint64, chan struct{}, error) {
 	done := make(chan struct{}, 1)
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -387,7 +403,7 @@ func (c *Client) enter(operation string) (uint64, chan struct{}, error) {
 }
 
 // leave unregisters a call.
-func (c *Client) leave() {
+func (c *core) leave() {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	c.users--
@@ -397,7 +413,7 @@ func (c *Client) leave() {
 }
 
 // forget removes a tag from the calls in flight; it returns whether it was there.
-func (c *Client) forget(tag uint64) bool {
+func (c *core) forget(tag uint64) bool {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	_, waited := c.waiting[tag]
@@ -406,7 +422,7 @@ func (c *Client) forget(tag uint64) bool {
 }
 
 // watch wakes the calls whose requests have completed, until the queue is closed.
-func (c *Client) watch() {
+func (c *core) watch() {
 	defer close(c.watched)
 	c.library.watch(func(tags []uint64) {
 		c.mutex.Lock()

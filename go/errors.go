@@ -56,6 +56,9 @@ const (
 	ErrForgotten Kind = numberForgotten
 	// ErrFailedPrecondition: the state of the ensemble does not permit the change; the message says what is missing.
 	ErrFailedPrecondition Kind = numberFailedPrecondition
+	// ErrGuardFailed: the key of the write's guard does not exist, or was created at another revision. See
+	// Error.ActualRevision.
+	ErrGuardFailed Kind = numberGuardFailed
 )
 
 // String returns the name of the kind: "NotFound".
@@ -105,7 +108,8 @@ type Error struct {
 	// Leader is the leader's client address, "host:port", if the node that refused the call sent it.
 	Leader string
 	// ActualRevision is, for ErrCASMismatch and ErrAlreadyExists, the key's ModRevision, 0 if the key does not exist; for
-	// ErrCompacted, the oldest revision that can be read. It is nil for all other kinds.
+	// ErrGuardFailed, the CreateRevision of the guard's key, 0 if it does not exist; for ErrCompacted, the oldest revision
+	// that can be read. It is nil for all other kinds.
 	ActualRevision *uint64
 
 	cause error

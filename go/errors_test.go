@@ -38,6 +38,7 @@ var kinds = map[string]gometa.Kind{
 	"ErrForked":             gometa.ErrForked,
 	"ErrForgotten":          gometa.ErrForgotten,
 	"ErrFailedPrecondition": gometa.ErrFailedPrecondition,
+	"ErrGuardFailed":        gometa.ErrGuardFailed,
 }
 
 func TestTheTableIsThatOfTheLibrary(t *testing.T) {
@@ -61,7 +62,7 @@ func TestTheTableIsThatOfTheLibrary(t *testing.T) {
 			t.Error(text)
 		}
 	}
-	if len(named) != len(kinds) || len(named) < 21 {
+	if len(named) != len(kinds) || len(named) < 22 {
 		t.Errorf("the library names %d kinds, the package %d", len(named), len(kinds))
 	}
 	if gometa.Kind(0).String() != "Ok" || gometa.Kind(4711).String() != "Unknown" {

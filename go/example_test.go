@@ -203,6 +203,60 @@ func ExampleClient_Transaction() {
 	// 30 <nil>
 }
 
+// A lock whose owner cannot write any more once it has lost it, even if it has not noticed.
+func ExampleClient_WithGuard() {
+	client, err := gometa.New([]string{ensemble})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+
+	lock, err := client.Add(ctx, "example/lock", []byte("worker 1"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	owner := client.WithGuard("example/lock", lock.Revision)
+	_, err = owner.Set(ctx, "example/config", []byte("by worker 1"))
+	fmt.Println(err)
+
+	// Another program takes worker 1 for dead, and deletes its lock.
+	if _, err := client.Delete(ctx, "example/lock"); err != nil {
+		log.Fatal(err)
+	}
+	_, err = owner.Set(ctx, "example/config", []byte("by worker 1, late"))
+	fmt.Println(errors.Is(err, gometa.ErrGuardFailed))
+	// Output:
+	// <nil>
+	// true
+}
+
+func ExampleClient_SetSetting() {
+	client, err := gometa.New([]string{ensemble})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+
+	if _, err := client.SetSetting(ctx, "HistoryBytesMax", 256<<20); err != nil {
+		log.Fatal(err)
+	}
+	settings, err := client.Settings(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, setting := range settings {
+		if setting.IsSet && setting.Name == "HistoryBytesMax" {
+			fmt.Println(setting.Name, setting.Value, setting.Default)
+		}
+	}
+	if _, err := client.ResetSetting(ctx, "HistoryBytesMax"); err != nil {
+		log.Fatal(err)
+	}
+	// Output: HistoryBytesMax 268435456 1073741824
+}
+
 // The fields of an error. If no node could be reached before the context's deadline, its kind is ErrUnavailable.
 func ExampleError() {
 	// No node listens there.

@@ -27,7 +27,7 @@ func TestWatchWithoutThePoller(t *testing.T) {
 			}
 		})
 	}()
-	started, err := library.start(&arguments{call: callGet, key: "k"}, 77, time.Minute)
+	started, err := library.start(&arguments{call: callGet, key: "k"}, 77, time.Minute, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

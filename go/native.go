@@ -50,6 +50,7 @@ const (
 	numberForked             = C.GOMETA_FORKED
 	numberForgotten          = C.GOMETA_FORGOTTEN
 	numberFailedPrecondition = C.GOMETA_FAILED_PRECONDITION
+	numberGuardFailed        = C.GOMETA_GUARD_FAILED
 
 	numberOutcomeUnknown    = C.GOMETA_OUTCOME_UNKNOWN
 	numberOutcomeNotApplied = C.GOMETA_OUTCOME_NOT_APPLIED
@@ -95,6 +96,10 @@ const (
 	callCommit        = C.CALL_COMMIT
 	callReadInAttempt = C.CALL_READ_IN_ATTEMPT
 	callCommitAttempt = C.CALL_COMMIT_ATTEMPT
+
+	callSettings     = C.CALL_SETTINGS
+	callSetSetting   = C.CALL_SET_SETTING
+	callResetSetting = C.CALL_RESET_SETTING
 
 	callStatus   = C.CALL_STATUS
 	callStatusOf = C.CALL_STATUS_OF
@@ -413,7 +418,7 @@ type arguments struct {
 	call  callNumber
 	key   string
 	value []byte
-	// revision is a revision or the id of a node.
+	// revision is a revision, the id of a node or the value of a setting.
 	revision uint64
 	// reading is for get, commit and the calls with a range.
 	reading reading
@@ -497,11 +502,13 @@ type attempts struct {
 	transaction *C.gometa_transaction_t
 }
 
-// begin begins the first attempt. Timeout 0 means the client's timeout.
-func (l *library) begin(timeout time.Duration, attempts *attempts) error {
+// begin begins the first attempt. Timeout 0 means the client's timeout; guard is nil without one.
+func (l *library) begin(timeout time.Duration, guard *guard, attempts *attempts) error {
 	var begun *C.gometa_transaction_t
 	var failed *C.gometa_error_t
-	if C.begin(l.client, milliseconds(timeout), &begun, &failed) != C.GOMETA_OK {
+	key, revision := guard.fields()
+	status := C.begin(l.client, milliseconds(timeout), guard != nil, key, revision, &begun, &failed)
+	if status != C.GOMETA_OK {
 		return failureOf(failed)
 	}
 	attempts.transaction = begun
@@ -531,6 +538,14 @@ func (a *attempts) free() {
 	a.transaction = nil
 }
 
+// fields returns the key and the revision of a guard, for C.
+func (g *guard) fields() (string, C.uint64_t) {
+	if g == nil {
+		return "", 0
+	}
+	return g.key, C.uint64_t(g.createRevision)
+}
+
 // request is a started request, and its result. Its methods must not run concurrently.
 type request struct {
 	call C.int
@@ -538,8 +553,8 @@ type request struct {
 }
 
 // start starts a request, whose tag is put into the queue when it completes, perhaps before start returns. The library
-// copies the arguments. Timeout 0 means the client's timeout.
-func (l *library) start(call *arguments, tag uint64, timeout time.Duration) (*request, error) {
+// copies the arguments. Timeout 0 means the client's timeout; guard is nil without one.
+func (l *library) start(call *arguments, tag uint64, timeout time.Duration, guard *guard) (*request, error) {
 	started := &request{call: call.call}
 	// As a string, since cgo would check the object around a pointer to the bytes for Go pointers.
 	value := *(*string)(unsafe.Pointer(&call.value))
@@ -587,8 +602,9 @@ func (l *library) start(call *arguments, tag uint64, timeout time.Duration) (*re
 	if call.pages != nil {
 		scan = call.pages.scan
 	}
-	status := C.start(l.client, l.queue, call.call, C.uint64_t(tag), milliseconds(timeout), call.key, value,
-		C.uint64_t(revision), C.uint32_t(call.reading.consistency), follows, ranged, &scan, txn, transaction,
+	guardKey, guardRevision := guard.fields()
+	status := C.start(l.client, l.queue, call.call, C.uint64_t(tag), milliseconds(timeout), guard != nil, guardKey,
+		guardRevision, call.key, value, C.uint64_t(revision), C.uint32_t(call.reading.consistency), follows, ranged, &scan, txn, transaction,
 		&started.raw)
 	if call.pages != nil {
 		call.pages.scan = scan

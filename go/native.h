@@ -32,7 +32,8 @@ static void read_failure(gometa_error_t *error, failure_t *failure)
 
 // The operations, for start and take.
 enum { CALL_ADD, CALL_SET, CALL_CAS, CALL_DELETE, CALL_DELETE_IF, CALL_GET, CALL_GET_AT, CALL_RANGE, CALL_NEXT_PAGE,
-       CALL_COUNT, CALL_DELETE_PREFIX, CALL_COMMIT, CALL_READ_IN_ATTEMPT, CALL_COMMIT_ATTEMPT, CALL_STATUS, CALL_STATUS_OF, CALL_MEMBERS, CALL_MEMBERSHIP, CALL_PROMOTE,
+       CALL_COUNT, CALL_DELETE_PREFIX, CALL_COMMIT, CALL_READ_IN_ATTEMPT, CALL_COMMIT_ATTEMPT, CALL_SETTINGS,
+       CALL_SET_SETTING, CALL_RESET_SETTING, CALL_STATUS, CALL_STATUS_OF, CALL_MEMBERS, CALL_MEMBERSHIP, CALL_PROMOTE,
        CALL_REMOVE, CALL_REPLACE, CALL_CANCEL_PROMOTION, CALL_TRANSFER, CALL_SAFE_TO_STOP };
 
 // The fields of an entry. The bytes belong to it.
@@ -77,6 +78,8 @@ typedef struct {
     // NULL if the key does not exist.
     gometa_value_t *value;
     bool committed;
+    gometa_settings_t *settings;
+    uint64_t revision;
     gometa_node_status_t *status;
     gometa_members_t *members;
     gometa_membership_t *membership;
@@ -171,20 +174,47 @@ static gometa_status_t add_operation(gometa_txn_t *txn, uint32_t branch, int kin
     }
 }
 
-// Begins a transaction that is repeated. timeout_ms 0 means the client's timeout.
-static gometa_status_t begin(const gometa_client_t *client, uint64_t timeout_ms, gometa_transaction_t **transaction,
-                             gometa_error_t **error)
+// Handles of a client that one call needs. They are freed by free_handles.
+typedef struct {
+    gometa_client_t *limited, *guarded;
+} handles_t;
+
+// Makes a handle with a timeout and a guard: *client is replaced by it. timeout_ms 0 means the client's timeout.
+static gometa_status_t new_handles(const gometa_client_t **client, uint64_t timeout_ms, bool is_guarded,
+                                   _GoString_ guard_key, uint64_t guard_revision, handles_t *handles,
+                                   gometa_error_t **error)
 {
-    gometa_client_t *limited = NULL;
     gometa_status_t status = GOMETA_OK;
     if (timeout_ms != 0) {
-        status = gometa_client_with_timeout(client, timeout_ms, &limited, error);
-        client = limited;
+        status = gometa_client_with_timeout(*client, timeout_ms, &handles->limited, error);
+        *client = handles->limited;
     }
+    if (status == GOMETA_OK && is_guarded) {
+        status = gometa_client_with_guard(*client, _GoStringPtr(guard_key), _GoStringLen(guard_key), guard_revision,
+                                          &handles->guarded, error);
+        *client = handles->guarded;
+    }
+    return status;
+}
+
+static void free_handles(handles_t *handles)
+{
+    gometa_client_free(handles->limited);
+    gometa_client_free(handles->guarded);
+}
+
+// Begins a transaction that is repeated.
+static gometa_status_t begin(const gometa_client_t *client, uint64_t timeout_ms, bool is_guarded,
+                             _GoString_ guard_key, uint64_t guard_revision, gometa_transaction_t **transaction,
+                             gometa_error_t **error)
+{
+    handles_t handles = {NULL, NULL};
+    gometa_status_t status =
+        new_handles(&client, timeout_ms, is_guarded, guard_key, guard_revision, &handles, error);
     if (status == GOMETA_OK) {
         status = gometa_client_transaction(client, transaction, error);
     }
-    gometa_client_free(limited);
+    free_handles(&handles);
     return status;
 }
 
@@ -204,7 +234,7 @@ static void delete_in_attempt(gometa_transaction_t *transaction, _GoString_ key)
 typedef struct {
     const void *key, *value;
     size_t key_len, value_len;
-    // A node, for the calls about members; value has further ones.
+    // A node, for the calls about members; value has further ones. The value of a setting.
     uint64_t revision;
     uint32_t consistency;
     const gometa_members_version_t *follows;
@@ -301,10 +331,16 @@ static gometa_status_t start_call(const gometa_client_t *client, int call, const
         return gometa_transaction_get_async(with->transaction, key, key_len, future, error);
     case CALL_COMMIT_ATTEMPT:
         return gometa_transaction_commit_async(with->transaction, future, error);
+    case CALL_SETTINGS:
+        return gometa_client_settings_async(client, future, error);
+    // The caller has appended a zero byte to these strings.
+    case CALL_SET_SETTING:
+        return gometa_client_set_setting_async(client, key, &with->revision, future, error);
+    case CALL_RESET_SETTING:
+        return gometa_client_set_setting_async(client, key, NULL, future, error);
     case CALL_STATUS:
         return gometa_client_status_async(client, NULL, future, error);
     case CALL_STATUS_OF:
-        // The caller has appended a zero byte.
         return gometa_client_status_async(client, key, future, error);
     default:
         return start_member_call(client, call, with, future, error);
@@ -313,7 +349,8 @@ static gometa_status_t start_call(const gometa_client_t *client, int call, const
 
 // Starts a request, whose tag is put into the queue when it completes. timeout_ms 0 means the client's timeout.
 static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t *queue, int call, uint64_t tag,
-                             uint64_t timeout_ms, _GoString_ key, _GoString_ value, uint64_t revision,
+                             uint64_t timeout_ms, bool is_guarded, _GoString_ guard_key, uint64_t guard_revision,
+                             _GoString_ key, _GoString_ value, uint64_t revision,
                              uint32_t consistency, const gometa_members_version_t *follows,
                              const gometa_range_t *range, gometa_scan_t **scan, const gometa_txn_t *txn,
                              gometa_transaction_t *transaction, request_t *request)
@@ -323,14 +360,10 @@ static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t
         .value_len = _GoStringLen(value), .revision = revision, .consistency = consistency, .follows = follows,
         .range = range, .scan = scan, .txn = txn, .transaction = transaction,
     };
-    gometa_client_t *limited = NULL;
+    handles_t handles = {NULL, NULL};
     gometa_error_t *error = NULL;
-    gometa_status_t status = GOMETA_OK;
-
-    if (timeout_ms != 0) {
-        status = gometa_client_with_timeout(client, timeout_ms, &limited, &error);
-        client = limited;
-    }
+    gometa_status_t status =
+        new_handles(&client, timeout_ms, is_guarded, guard_key, guard_revision, &handles, &error);
     if (status == GOMETA_OK) {
         status = start_call(client, call, &with, &request->future, &error);
     }
@@ -340,7 +373,7 @@ static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t
     if (status != GOMETA_OK) {
         read_failure(error, &request->failure);
     }
-    gometa_client_free(limited);
+    free_handles(&handles);
     return status;
 }
 
@@ -383,6 +416,13 @@ static gometa_status_t take(int call, request_t *request)
     case CALL_COMMIT_ATTEMPT:
         status = gometa_future_committed(request->future, &request->committed, &error);
         break;
+    case CALL_SETTINGS:
+        status = gometa_future_settings(request->future, &request->settings, &error);
+        break;
+    case CALL_SET_SETTING:
+    case CALL_RESET_SETTING:
+        status = gometa_future_revision(request->future, &request->revision, &error);
+        break;
     case CALL_STATUS:
     case CALL_STATUS_OF:
         status = gometa_future_status(request->future, &request->status, &error);
@@ -415,6 +455,7 @@ static void release(request_t *request)
     gometa_page_free(request->page);
     gometa_txn_result_free(request->result);
     gometa_value_free(request->value);
+    gometa_settings_free(request->settings);
     gometa_node_status_free(request->status);
     gometa_members_free(request->members);
     gometa_membership_free(request->membership);

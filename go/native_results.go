@@ -133,6 +133,27 @@ func (r *request) committed() bool {
 	return bool(r.raw.committed)
 }
 
+func (r *request) settings() []Setting {
+	settings := r.raw.settings
+	read := make([]Setting, int(C.gometa_settings_count(settings)))
+	for i := range read {
+		setting := C.size_t(i)
+		read[i] = Setting{
+			Name:    C.GoString(C.gometa_settings_name(settings, setting)),
+			Value:   uint64(C.gometa_settings_value(settings, setting)),
+			IsSet:   bool(C.gometa_settings_is_set(settings, setting)),
+			Default: uint64(C.gometa_settings_default(settings, setting)),
+			Min:     uint64(C.gometa_settings_min(settings, setting)),
+			Max:     uint64(C.gometa_settings_max(settings, setting)),
+		}
+	}
+	return read
+}
+
+func (r *request) revision() uint64 {
+	return uint64(r.raw.revision)
+}
+
 func (r *request) nodeStatus() NodeStatus {
 	status := r.raw.status
 	var length C.size_t

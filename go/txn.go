@@ -224,14 +224,14 @@ func (c *Client) begin(ctx context.Context) (*Transaction, error) {
 	if err != nil {
 		return nil, err
 	}
-	tag, _, err := c.enter(operationTxn)
+	tag, _, err := c.core.enter(operationTxn)
 	if err != nil {
 		return nil, err
 	}
-	defer c.leave()
-	c.forget(tag)
+	defer c.core.leave()
+	c.core.forget(tag)
 	tx := &Transaction{client: c, ctx: ctx}
-	return tx, c.library.begin(timeout, &tx.attempts)
+	return tx, c.core.library.begin(timeout, c.guard, &tx.attempts)
 }
 
 // Transaction is what the function of Client.Transaction reads and writes. It must not be used after the function has

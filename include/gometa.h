@@ -105,6 +105,8 @@ enum gometa_status_t
   GOMETA_FORGOTTEN = 20,
   // The state of the ensemble does not permit the change; the message says what is missing.
   GOMETA_FAILED_PRECONDITION = 21,
+  // The key of the write's guard does not exist, or was created at another revision. See gometa_error_actual_revision.
+  GOMETA_GUARD_FAILED = 22,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -308,6 +310,9 @@ typedef struct gometa_read_options_t gometa_read_options_t;
 // the client is freed.
 typedef struct gometa_scan_t gometa_scan_t;
 
+// The settings of the ensemble, ascending by name, as known to one node. Free with gometa_settings_free.
+typedef struct gometa_settings_t gometa_settings_t;
+
 // Whether nodes can be stopped. Free with gometa_stop_advice_free.
 typedef struct gometa_stop_advice_t gometa_stop_advice_t;
 
@@ -386,9 +391,10 @@ gometa_outcome_t gometa_error_outcome(const gometa_error_t *error);
 const char *gometa_error_leader_address(const gometa_error_t *error);
 
 // Writes a revision to `*revision`, which may be NULL: with GOMETA_CAS_MISMATCH and GOMETA_ALREADY_EXISTS the key's
-// mod_revision, 0 if the key does not exist; with GOMETA_COMPACTED the oldest revision that can be read.
+// mod_revision, 0 if the key does not exist; with GOMETA_GUARD_FAILED the create_revision of the guard's key, 0 if it
+// does not exist; with GOMETA_COMPACTED the oldest revision that can be read.
 //
-// Returns whether the error has it: these three do. Else `*revision` is unchanged.
+// Returns whether the error has it: these four do. Else `*revision` is unchanged.
 bool gometa_error_actual_revision(const gometa_error_t *error, uint64_t *revision);
 
 // Frees an error. NULL is a no-op.
@@ -454,6 +460,23 @@ gometa_status_t gometa_client_with_timeout(const gometa_client_t *client,
                                            uint64_t timeout_ms,
                                            gometa_client_t **other,
                                            gometa_error_t **error);
+
+// Creates a second handle, like gometa_client_with_timeout, with a guard: every write made through it, transactions and
+// set_setting included, is executed only if `key` exists and was created at `create_revision`; else it fails with
+// GOMETA_GUARD_FAILED. Reads, transactions that write in neither branch, and changes of the members have no guard. It
+// replaces the guard of `client`, and keeps its timeout.
+//
+// With the key of a lock, it excludes writes of an owner that has lost the lock without noticing: `create_revision` is
+// the gometa_entry_create_revision of the lock's key, or the revision of the gometa_client_add that created it.
+//
+// The writes check key and revision: they return GOMETA_INVALID_ARGUMENT if `key` is empty or `create_revision` is 0,
+// GOMETA_TOO_LARGE if the key exceeds its limit.
+gometa_status_t gometa_client_with_guard(const gometa_client_t *client,
+                                         const void *key,
+                                         size_t key_len,
+                                         uint64_t create_revision,
+                                         gometa_client_t **other,
+                                         gometa_error_t **error);
 
 // Closes a client: calls in flight and all later calls fail with GOMETA_CLOSED.
 // Then ends the client's session, which blocks for at most 200 ms; called from a callback, it does not block.
@@ -927,6 +950,39 @@ gometa_status_t gometa_client_safe_to_stop_async(const gometa_client_t *client,
                                                  gometa_future_t **future,
                                                  gometa_error_t **error);
 
+// Returns the settings of the ensemble, as the node that the client is connected to has applied them. Blocks. Free
+// `*settings` with gometa_settings_free.
+//
+// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED and GOMETA_CLOSED like gometa_client_get.
+gometa_status_t gometa_client_settings(const gometa_client_t *client,
+                                       gometa_settings_t **settings,
+                                       gometa_error_t **error);
+
+// Starts gometa_client_settings. Read the result with gometa_future_settings.
+gometa_status_t gometa_client_settings_async(const gometa_client_t *client,
+                                             gometa_future_t **future,
+                                             gometa_error_t **error);
+
+// Changes a setting of the ensemble; it is a write. Blocks. NULL for `value` means the default. `revision`, that of the
+// change, may be NULL.
+//
+// Returns GOMETA_INVALID_ARGUMENT if there is no setting `name`, or the value is out of its bounds; the error's message
+// lists the names or the bounds.
+// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED, GOMETA_SESSION_EXPIRED and GOMETA_CLOSED like
+// gometa_client_set.
+gometa_status_t gometa_client_set_setting(const gometa_client_t *client,
+                                          const char *name,
+                                          const uint64_t *value,
+                                          uint64_t *revision,
+                                          gometa_error_t **error);
+
+// Starts gometa_client_set_setting. Read the result with gometa_future_revision.
+gometa_status_t gometa_client_set_setting_async(const gometa_client_t *client,
+                                                const char *name,
+                                                const uint64_t *value,
+                                                gometa_future_t **future,
+                                                gometa_error_t **error);
+
 // Creates options of a read: GOMETA_LINEARIZABLE, no minimum revision. Free with gometa_read_options_free.
 gometa_status_t gometa_read_options_new(gometa_read_options_t **options, gometa_error_t **error);
 
@@ -1315,6 +1371,30 @@ const char *gometa_node_status_peer_detail(const gometa_node_status_t *status, s
 // Frees a status. NULL is a no-op.
 void gometa_node_status_free(gometa_node_status_t *status);
 
+// Returns the number of settings.
+size_t gometa_settings_count(const gometa_settings_t *settings);
+
+// Returns the name of a setting by index, which has its unit. Valid as long as `settings`. Empty if out of range.
+const char *gometa_settings_name(const gometa_settings_t *settings, size_t index);
+
+// Returns the value of a setting by index: the default unless it is set. 0 if `index` is out of range.
+uint64_t gometa_settings_value(const gometa_settings_t *settings, size_t index);
+
+// Returns whether a setting is set, by index, maybe to its default. False if `index` is out of range.
+bool gometa_settings_is_set(const gometa_settings_t *settings, size_t index);
+
+// Returns the default of a setting by index, 0 if `index` is out of range.
+uint64_t gometa_settings_default(const gometa_settings_t *settings, size_t index);
+
+// Returns the lowest value of a setting by index, 0 if `index` is out of range.
+uint64_t gometa_settings_min(const gometa_settings_t *settings, size_t index);
+
+// Returns the highest value of a setting by index, 0 if `index` is out of range.
+uint64_t gometa_settings_max(const gometa_settings_t *settings, size_t index);
+
+// Frees a list of settings. NULL is a no-op.
+void gometa_settings_free(gometa_settings_t *settings);
+
 // Waits until the future is ready, for at most `timeout_ms`; 0 means not at all. A future is ready when its call
 // has succeeded or failed, which happens within the call's timeout.
 //
@@ -1404,6 +1484,14 @@ gometa_status_t gometa_future_leader(const gometa_future_t *future, uint64_t *le
 gometa_status_t gometa_future_stop_advice(const gometa_future_t *future,
                                           gometa_stop_advice_t **advice,
                                           gometa_error_t **error);
+
+// Reads the result of settings, like gometa_future_written. Free `*settings` with gometa_settings_free.
+gometa_status_t gometa_future_settings(const gometa_future_t *future,
+                                       gometa_settings_t **settings,
+                                       gometa_error_t **error);
+
+// Reads the result of set_setting, like gometa_future_written. `revision` may be NULL.
+gometa_status_t gometa_future_revision(const gometa_future_t *future, uint64_t *revision, gometa_error_t **error);
 
 // Creates a queue. Free `*queue` with gometa_queue_free.
 //

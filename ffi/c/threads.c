@@ -233,6 +233,8 @@ static void run_child(const char *peers, gometa_client_t *client, gometa_future_
     gometa_error_t *error = NULL;
     gometa_entry_t *entry = NULL;
     gometa_client_t *other = NULL;
+    gometa_client_t *guarded = NULL;
+    gometa_settings_t *settings = NULL;
     gometa_future_t *started = NULL;
     gometa_range_t *range = NULL;
     gometa_scan_t *begun = NULL;
@@ -281,6 +283,15 @@ static void run_child(const char *peers, gometa_client_t *client, gometa_future_
     } else {
         FAILS(gometa_error_status(error), GOMETA_FORKED);
     }
+    if (gometa_client_with_guard(client, "parent", 6, 1, &guarded, &error) == GOMETA_OK) {
+        FAILS(gometa_client_set(guarded, "parent", 6, "1", 1, NULL, &error), GOMETA_FORKED);
+        gometa_client_free(guarded);
+    } else {
+        FAILS(gometa_error_status(error), GOMETA_FORKED);
+    }
+    FAILS(gometa_client_settings(client, &settings, &error), GOMETA_FORKED);
+    FAILS(gometa_client_set_setting(client, "HistoryAgeMinutes", NULL, NULL, &error), GOMETA_FORKED);
+    CHECK(settings == NULL);
     gometa_client_close(client);
     gometa_client_free(client);
     client = open_client(peers, 20000 * patience);

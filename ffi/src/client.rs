@@ -1,7 +1,7 @@
 //! The client: how it is made, closed and freed.
 
 use std::{
-    ffi::c_char,
+    ffi::{c_char, c_void},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
@@ -12,7 +12,7 @@ use crate::{
     future::{Callbacks, gometa_future_t},
     guard::{guard, guarded},
     input::{self, invalid},
-    macros::{free, required, text},
+    macros::{bytes, free, required, text},
     options::{duration, gometa_options_t},
     status::gometa_status_t,
 };
@@ -53,7 +53,12 @@ impl gometa_client_t {
 
     /// A second handle.
     pub(crate) fn other(&self) -> gometa_client_t {
-        gometa_client_t { client: self.client.clone(), callbacks: self.callbacks.clone() }
+        self.derive(Client::clone)
+    }
+
+    /// A second handle, whose calls have other settings.
+    fn derive(&self, derive: impl FnOnce(&Client) -> Client) -> gometa_client_t {
+        gometa_client_t { client: self.client.map(derive), callbacks: self.callbacks.clone() }
     }
 
     /// A value on the client's runtime.
@@ -148,8 +153,34 @@ pub unsafe extern "C" fn gometa_client_with_timeout(
     with_client!(Build, client, error, |client: &gometa_client_t| {
         let output = required!(Build, other);
         let timeout = duration(timeout_ms, "timeout_ms")?;
-        let other = client.client.map(|client| client.with_timeout(timeout));
-        output.give(gometa_client_t { client: other, callbacks: client.callbacks.clone() });
+        output.give(client.derive(|client| client.with_timeout(timeout)));
+        Ok(())
+    })
+}
+
+/// Creates a second handle, like gometa_client_with_timeout, with a guard: every write made through it, transactions and
+/// set_setting included, is executed only if `key` exists and was created at `create_revision`; else it fails with
+/// GOMETA_GUARD_FAILED. Reads, transactions that write in neither branch, and changes of the members have no guard. It
+/// replaces the guard of `client`, and keeps its timeout.
+///
+/// With the key of a lock, it excludes writes of an owner that has lost the lock without noticing: `create_revision` is
+/// the gometa_entry_create_revision of the lock's key, or the revision of the gometa_client_add that created it.
+///
+/// The writes check key and revision: they return GOMETA_INVALID_ARGUMENT if `key` is empty or `create_revision` is 0,
+/// GOMETA_TOO_LARGE if the key exceeds its limit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_client_with_guard(
+    client: *const gometa_client_t,
+    key: *const c_void,
+    key_len: usize,
+    create_revision: u64,
+    other: *mut *mut gometa_client_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    with_client!(Build, client, error, |client: &gometa_client_t| {
+        let output = required!(Build, other);
+        let key = bytes!(Build, key, key_len);
+        output.give(client.derive(|client| client.with_guard(key, create_revision)));
         Ok(())
     })
 }

@@ -11,8 +11,8 @@
 //! - **Inputs are copied** before a function returns.
 //! - **A forked child does not touch** its parent's objects ([`gometa_client::OnSharedRuntime`]).
 //!
-//! Each operation is defined in [`operations`], [`range_operations`], [`txn_operations`] or [`member_operations`], and a
-//! result type in a module of its own. Types have their C names. The order of the modules is that of the header.
+//! Each operation is defined in [`operations`], [`range_operations`], [`txn_operations`], [`member_operations`] or
+//! [`settings_operations`], and a result type in a module of its own. Types have their C names. The order of the modules is that of the header.
 #![deny(clippy::too_many_lines)]
 #![expect(unsafe_code, reason = "this crate is the boundary to C")]
 #![expect(non_camel_case_types, reason = "types have their C names")]
@@ -46,6 +46,8 @@ pub mod transaction;
 
 pub mod member_operations;
 
+pub mod settings_operations;
+
 pub mod read_options;
 
 pub mod range;
@@ -70,7 +72,11 @@ pub mod membership;
 
 pub mod node_status;
 
+pub mod settings;
+
 pub mod future;
+
+pub mod future_results;
 
 pub mod queue;
 

@@ -5,7 +5,8 @@ use gometa_client::{Error, OnSharedRuntime, Operation, Range, Request, SharedPag
 use crate::{
     client::{gometa_client_t, with_client},
     error::gometa_error_t,
-    future::{give_page, gometa_future_t},
+    future::gometa_future_t,
+    future_results::give_page,
     guard::guarded,
     macros::{free, handle, required},
     page::gometa_page_t,

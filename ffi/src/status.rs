@@ -52,10 +52,12 @@ pub enum gometa_status_t {
     GOMETA_FORGOTTEN = 20,
     /// The state of the ensemble does not permit the change; the message says what is missing.
     GOMETA_FAILED_PRECONDITION = 21,
+    /// The key of the write's guard does not exist, or was created at another revision. See gometa_error_actual_revision.
+    GOMETA_GUARD_FAILED = 22,
 }
 
 /// The table: status, kind, name of the kind.
-const TABLE: [(gometa_status_t, ErrorKind, &CStr); 21] = [
+const TABLE: [(gometa_status_t, ErrorKind, &CStr); 22] = [
     (gometa_status_t::GOMETA_INVALID_ARGUMENT, ErrorKind::InvalidArgument, c"InvalidArgument"),
     (gometa_status_t::GOMETA_NOT_FOUND, ErrorKind::NotFound, c"NotFound"),
     (gometa_status_t::GOMETA_ALREADY_EXISTS, ErrorKind::AlreadyExists, c"AlreadyExists"),
@@ -77,6 +79,7 @@ const TABLE: [(gometa_status_t, ErrorKind, &CStr); 21] = [
     (gometa_status_t::GOMETA_FORKED, ErrorKind::Forked, c"Forked"),
     (gometa_status_t::GOMETA_FORGOTTEN, ErrorKind::Forgotten, c"Forgotten"),
     (gometa_status_t::GOMETA_FAILED_PRECONDITION, ErrorKind::FailedPrecondition, c"FailedPrecondition"),
+    (gometa_status_t::GOMETA_GUARD_FAILED, ErrorKind::GuardFailed, c"GuardFailed"),
 ];
 
 impl From<ErrorKind> for gometa_status_t {

@@ -9,7 +9,8 @@ use gometa_client::{Error, OnSharedRuntime, Operation, Request, SharedTransactio
 use crate::{
     client::{gometa_client_t, with_client},
     error::gometa_error_t,
-    future::{give_value, gometa_future_t, take_reply},
+    future::{gometa_future_t, take_reply},
+    future_results::give_value,
     guard::guarded,
     macros::{bytes, free, handle, required},
     status::gometa_status_t,

@@ -6,6 +6,7 @@
  * One thread reads lines and takes results from a queue; each caller of a benchmark has its own thread, as is usual
  * with blocking calls.
  */
+#include "settings.h"
 #include "txns.h"
 #include <dlfcn.h>
 #include <gometa.h>
@@ -75,7 +76,8 @@ typedef struct call {
     char *number;
     /*
      * What its result is: w(ritten), d(eleted), e(ntry), s(tatus), m(embers), r(oles), c(hange), l(eader), a(dvice),
-     * p(age), n(umber of keys), t(ransaction); q for the pages of a scan, g for the number of deleted keys.
+     * p(age), n(umber of keys), t(ransaction); q for the pages of a scan, g for the number of deleted keys, o for
+     * settings, v for the revision of a changed setting.
      */
     char kind;
     gometa_future_t *future;
@@ -221,6 +223,14 @@ static gometa_status_t start(const line_t *line, const gometa_client_t *client, 
         call->kind = 't';
         return start_txn(line, client, future, error);
     }
+    if (strcmp(verb, "settings") == 0) {
+        call->kind = 'o';
+        return gometa_client_settings_async(client, future, error);
+    }
+    if (strcmp(verb, "set_setting") == 0) {
+        call->kind = 'v';
+        return start_set_setting(line, client, future, error);
+    }
     if (start_member_call(line, client, call, error, &started) ||
         start_range_call(line, client, call, error, &started)) {
         return started;
@@ -275,7 +285,7 @@ static void start_call(const line_t *line)
 {
     static uint64_t last_tag;
     const gometa_client_t *client = client_of(line);
-    gometa_client_t *hasty = NULL;
+    gometa_client_t *hasty = NULL, *guarded = NULL;
     gometa_error_t *error = NULL;
     gometa_status_t status = GOMETA_OK;
     call_t *call = must(calloc(1, sizeof *call));
@@ -283,9 +293,14 @@ static void start_call(const line_t *line)
         status = gometa_client_with_timeout(client, number_of(line, "timeout_ms"), &hasty, &error);
         client = hasty;
     }
+    if (status == GOMETA_OK && find(line, "guard") != NULL) {
+        status = with_guard(line, client, &guarded, &error);
+        client = guarded;
+    }
     if (status == GOMETA_OK) {
         status = start(line, client, call, &error);
     }
+    gometa_client_free(guarded);
     gometa_client_free(hasty);
     call->tag = ++last_tag;
     if (status == GOMETA_OK) {
@@ -383,6 +398,12 @@ static bool end_call(call_t *call)
         break;
     case 't':
         answer_txn(call->number, call->future, &error);
+        break;
+    case 'o':
+        answer_settings(call->number, call->future, &error);
+        break;
+    case 'v':
+        answer_set_setting(call->number, call->future, &error);
         break;
     case 'n':
     case 'g':

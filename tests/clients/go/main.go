@@ -223,6 +223,9 @@ func (r *driver) do(line command) {
 
 // call makes a call, and returns its result as text.
 func call(ctx context.Context, client *gometa.Client, line command) (string, error) {
+	if line.has("guard") {
+		client = client.WithGuard(line.guard())
+	}
 	switch line.verb {
 	case "get":
 		entry, err := get(ctx, client, line)
@@ -246,6 +249,12 @@ func call(ctx context.Context, client *gometa.Client, line command) (string, err
 	case "txn":
 		result, err := client.Commit(ctx, line.txn(), reading(line)...)
 		return transacted(result), err
+	case "settings":
+		settings, err := client.Settings(ctx)
+		return valued(settings), err
+	case "set_setting":
+		revision, err := setSetting(ctx, client, line)
+		return fmt.Sprintf("revision=%d", revision), err
 	case "status":
 		status, err := client.Status(ctx)
 		return fmt.Sprintf("role=%s applied_revision=%d keys=%d log_bytes=%d", status.Role, status.AppliedRevision,

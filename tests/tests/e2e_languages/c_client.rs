@@ -162,6 +162,14 @@ async fn transactions_are_executed_from_c() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guards_and_settings_work_in_c() {
+    let ensemble = Ensemble::start(3).await;
+    let guards = compile("ffi/c/guards.c", ensemble.scratch());
+    let command = command(&guards, &["1", &ensemble.requests_from(0).join(",")]);
+    assert_eq!(run(command, ensemble.scratch(), "", RUN_MAX).await, "passed\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn threads_and_forks_work_in_c() {
     let (ensemble, impostors) = (Ensemble::start(3).await, Impostors::start().await);
     let threads = compile("ffi/c/threads.c", ensemble.scratch());

@@ -48,6 +48,14 @@ async fn valgrind_finds_no_error_in_transactions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn valgrind_finds_no_error_in_guards_and_settings() {
+    let ensemble = Ensemble::start(3).await;
+    let guards = compile("ffi/c/guards.c", ensemble.scratch());
+    let peers = ensemble.requests_from(0).join(",");
+    assert_eq!(check(&guards, &[PATIENCE, &peers], &[]).await, "passed\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn valgrind_finds_no_error_in_examples_threads_and_many_calls() {
     let (ensemble, impostors) = (Ensemble::start(3).await, Impostors::start().await);
     let (peers, dead) = (ensemble.requests_from(0).join(","), impostors.dead.to_string());
