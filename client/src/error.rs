@@ -130,7 +130,8 @@ impl Error {
     }
 
     /// With [`ErrorKind::CasMismatch`] and [`ErrorKind::AlreadyExists`], the key's `mod_revision`, 0 if the key does not
-    /// exist; with [`ErrorKind::Compacted`], the oldest revision that can be read. `None` with all other kinds.
+    /// exist; with [`ErrorKind::GuardFailed`], the `create_revision` of the guard's key, 0 likewise; with
+    /// [`ErrorKind::Compacted`], the oldest revision that can be read. `None` with all other kinds.
     #[must_use]
     pub fn actual_revision(&self) -> Option<u64> {
         self.0.actual_revision

@@ -72,7 +72,7 @@ pub(crate) fn decide(kind: ErrorKind, write: bool, attempts: Attempts) -> Decisi
         ErrorKind::ResourceExhausted | ErrorKind::DeadlineExceeded => Decision::SameNode,
         ErrorKind::SessionExpired if write && outcome == Outcome::NotApplied => Decision::NewSession,
         // Recorded under this (session, seq) when it was applied: the outcome of all attempts.
-        ErrorKind::AlreadyExists | ErrorKind::CasMismatch => {
+        ErrorKind::AlreadyExists | ErrorKind::CasMismatch | ErrorKind::GuardFailed => {
             Decision::Fail { kind, outcome: Outcome::NotApplied }
         }
         // Below the session's floor although its answer is awaited: a fault of this client or of the node.
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn recorded_outcomes_are_those_of_all_attempts_and_others_of_one() {
         let retried = record(&[None, Some(Outcome::NotApplied)]);
-        for kind in [ErrorKind::AlreadyExists, ErrorKind::CasMismatch] {
+        for kind in [ErrorKind::AlreadyExists, ErrorKind::CasMismatch, ErrorKind::GuardFailed] {
             assert_eq!(decide(kind, true, retried), Decision::Fail { kind, outcome: Outcome::NotApplied });
         }
         for kind in [ErrorKind::TooLarge, ErrorKind::InvalidArgument, ErrorKind::Internal] {
