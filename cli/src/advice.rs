@@ -50,6 +50,18 @@ pub(crate) fn for_error(error: &Error, source: &str) -> Option<String> {
     if error.operation() == Operation::Txn && error.outcome() == Outcome::Unknown {
         return Some("read its keys before repeating the transaction".to_owned());
     }
+    if error.kind() == ErrorKind::GuardFailed
+        && error.operation() == Operation::Delete
+        && error.outcome() == Outcome::Unknown
+    {
+        return Some(
+            "the guard has failed during the deletions: keys that were deleted before stay deleted"
+                .to_owned(),
+        );
+    }
+    if error.operation() == Operation::SetSetting && error.outcome() == Outcome::Unknown {
+        return Some("the setting may have been changed: `gometa settings` shows its value".to_owned());
+    }
     if error.operation().is_write() && error.outcome() == Outcome::Unknown {
         return Some(format!("read the key before repeating the write: gometa get {key}"));
     }
@@ -70,6 +82,15 @@ pub(crate) fn for_error(error: &Error, source: &str) -> Option<String> {
             let revision =
                 revision.map(|revision| format!("at revision {revision}")).unwrap_or("changed".to_owned());
             format!("the key is {revision} now; read it with: gometa get {key}")
+        }
+        (ErrorKind::GuardFailed, None | Some(0)) => {
+            "nothing was written: if the guard's key is a lock, it is lost; take it again, and read again what it protects"
+                .to_owned()
+        }
+        (ErrorKind::GuardFailed, Some(_)) => {
+            "nothing was written: if the guard's key is a lock, it was lost and taken anew; `gometa get KEY -o json` \
+             shows the create_revision that a guard is compared with"
+                .to_owned()
         }
         (
             ErrorKind::DeadlineExceeded
@@ -265,6 +286,7 @@ mod tests {
             (Forked, Operation::Get, "forked", None),
             (Forgotten, Operation::Get, "forgotten", None),
             (FailedPrecondition, Operation::RemoveMember, "node 1 is the last voter", None),
+            (GuardFailed, Operation::Set, "the key of the guard does not exist", Some("take it again")),
         ];
         for kind in ErrorKind::ALL {
             assert!(table.iter().any(|(known, ..)| known == kind), "{kind:?} is in no line of the table");

@@ -20,7 +20,8 @@ Exit status:
   2  invalid usage, configuration or argument
   3  get: the key does not exist
   4  add: the key exists; cas, delete --revision: the key has another revision;
-     txn: a comparison does not hold, `otherwise` was executed
+     txn: a comparison does not hold, `otherwise` was executed;
+     --guard: its key does not exist, or was created at another revision
   5  no connection to any node, or no answer, within the time limit; a write was not applied;
      status: no leader, or no quorum that is up to date; health: unhealthy
   6  unknown whether a write was applied: read the key before repeating the write

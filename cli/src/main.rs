@@ -11,6 +11,7 @@ mod args;
 mod base64;
 mod commands;
 mod context;
+mod guard;
 mod input;
 mod options;
 mod output;

@@ -74,7 +74,7 @@ impl Failure {
             Self::Call(error) => match error.kind() {
                 // Of a write, these are the outcome of all attempts.
                 ErrorKind::NotFound if !is_unknown_change(error) => 3,
-                ErrorKind::AlreadyExists | ErrorKind::CasMismatch => 4,
+                ErrorKind::AlreadyExists | ErrorKind::CasMismatch | ErrorKind::GuardFailed => 4,
                 _ if error.operation().has_effect() && error.outcome() == Outcome::Unknown => 6,
                 ErrorKind::FailedPrecondition => 4,
                 ErrorKind::InvalidArgument | ErrorKind::TooLarge => 2,
@@ -280,7 +280,10 @@ mod tests {
     fn every_kind_of_error_has_a_status_and_all_its_fields() {
         let unsent = |kind: ErrorKind| match kind {
             ErrorKind::NotFound => 3,
-            ErrorKind::AlreadyExists | ErrorKind::CasMismatch | ErrorKind::FailedPrecondition => 4,
+            ErrorKind::AlreadyExists
+            | ErrorKind::CasMismatch
+            | ErrorKind::GuardFailed
+            | ErrorKind::FailedPrecondition => 4,
             ErrorKind::InvalidArgument | ErrorKind::TooLarge => 2,
             ErrorKind::DeadlineExceeded
             | ErrorKind::Unavailable
@@ -296,8 +299,13 @@ mod tests {
                 let unknown = Failure::Call(error.clone().with_unknown_outcome());
                 let failure = Failure::Call(error);
                 assert_eq!(failure.exit_status(), unsent(kind), "{kind:?}");
-                let replied =
-                    matches!(kind, ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::CasMismatch);
+                let replied = matches!(
+                    kind,
+                    ErrorKind::NotFound
+                        | ErrorKind::AlreadyExists
+                        | ErrorKind::CasMismatch
+                        | ErrorKind::GuardFailed
+                );
                 let expected = if operation == Operation::Set && !replied { 6 } else { unsent(kind) };
                 assert_eq!(unknown.exit_status(), expected, "{kind:?}");
                 let shown = &failure.to_json("")["error"];

@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn every_command_is_suggested_or_writes() {
-        let writes = ["set", "add", "cas", "delete", "txn", "bench", "member", "leader"];
+        let writes = ["set", "add", "cas", "delete", "txn", "settings", "bench", "member", "leader"];
         for command in [Args::command(), ShellLine::command()] {
             for name in command.get_subcommands().map(clap::Command::get_name) {
                 assert!(SUGGESTED.contains(&name) != writes.contains(&name), "{name}");

@@ -120,6 +120,8 @@ pub(crate) async fn tour(peers: &str) -> Result<(), Error> {
         other => panic!("expected NotFound: {other:?}"),
     }
 
+    guards_and_settings(&client).await?;
+
     // The status of the node in use and of a given one; the members.
     let status = client.status().await?;
     let members = client.members().await?;
@@ -164,5 +166,27 @@ pub(crate) async fn tour(peers: &str) -> Result<(), Error> {
     client.close().await;
     let error = client.get("tour/colour").await.expect_err("the client is closed");
     assert_eq!(error.kind(), ErrorKind::Closed);
+    Ok(())
+}
+
+async fn guards_and_settings(client: &Client) -> Result<(), Error> {
+    // A lock, whose owner writes with a guard: only if the lock's key is the one that it has created.
+    let lock = client.add("tour/lock", "me").await?;
+    let guarded = client.with_guard("tour/lock", lock.revision);
+    guarded.set("tour/report", "page 1").await?;
+    // The lock is lost: removed, and taken by another one.
+    client.delete("tour/lock").await?;
+    let taken = client.add("tour/lock", "another").await?;
+    let error = guarded.set("tour/report", "page 2").await.expect_err("the lock is lost");
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::GuardFailed, Outcome::NotApplied));
+    assert_eq!(error.actual_revision(), Some(taken.revision));
+    client.delete_prefix("tour/").await?;
+
+    // The settings of the ensemble: the history is kept for two hours, then for as long as by default.
+    client.set_setting("HistoryAgeMinutes", Some(120)).await?;
+    client.set_setting("HistoryAgeMinutes", None).await?;
+    let settings = client.settings().await?;
+    let age = settings.iter().find(|setting| setting.name == "HistoryAgeMinutes").expect("a setting");
+    assert!(!age.is_set && age.value == age.default);
     Ok(())
 }

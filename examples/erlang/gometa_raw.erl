@@ -15,6 +15,7 @@
 -export([add/3, add/4, set/3, set/4, cas/4, cas/5, delete/2, delete/3, get/2, get/3]).
 -export([range/2, range/3, scan/2, scan/3, count/2, count/3, delete_prefix/2, delete_prefix/3]).
 -export([txn/2, txn/3]).
+-export([settings/1, settings/2, set_setting/3, set_setting/4]).
 -export([status/1, status/2, view/1, view/2, cancel/2, kinds/0]).
 -export([membership/1, membership/2, promote_member/2, promote_member/3, remove_member/2, remove_member/3]).
 -export([replace_member/3, replace_member/4]).
@@ -47,8 +48,8 @@
 %% ------------------------------------------------------------------------------------------------------ calls
 %%
 %% Keys and values are binaries. Options: timeout in ms, cancel (a reference, see cancel/2); for delete revision, for
-%% reads local (a boolean) and min_revision, for get at_revision, for changes of a member follows (#{epoch,
-%% revision}). Calls return {ok, Map} or {error, Map}. An error has kind, number, retryable, outcome (not_applied or
+%% reads local (a boolean) and min_revision, for get at_revision, for writes and transactions guard (#{key,
+%% create_revision}, such as an entry: else guard_failed), for changes of a member follows (#{epoch, revision}). Calls return {ok, Map} or {error, Map}. An error has kind, number, retryable, outcome (not_applied or
 %% unknown), message, and depending on its kind actual_revision and leader.
 
 %% Options: timeout of calls (5000 ms), connect_timeout (2000 ms), name (logged by the nodes).
@@ -237,10 +238,12 @@ txn(Client, Txn, Options) ->
     end,
     Operation = blob(27, [[blob(1, comparison(Compare)) || Compare <- When], [blob(2, operation(Op)) || Op <- Then],
                           [blob(3, operation(Op)) || Op <- Otherwise], Local]),
+    %% A node refuses the guard of a read.
+    Guarded = [Operation | guard(Options)],
     call(Client, #{name => txn, effect => Writes}, Options, fun(Call) ->
         Answer = expect(Call, 22, case Writes of
-            true -> once(Call, Operation, element(1, ?BACKOFF));
-            false -> exchange(Call, Operation, none)
+            true -> once(Call, Guarded, element(1, ?BACKOFF));
+            false -> exchange(Call, Guarded, none)
         end),
         #{succeeded => number(2, Answer) =/= 0, revision => number(1, Answer),
           results => [result(Result) || Result <- messages(3, Answer)]}
@@ -274,6 +277,30 @@ result(_) -> {error, failure(internal, "the result is of an unknown kind", not_a
 written(Written) -> #{revision => number(1, Written), version => number(2, Written)}.
 
 deleted(Deleted) -> #{existed => number(2, Deleted) =/= 0, revision => number(1, Deleted)}.
+
+%% The settings of the ensemble, ascending by name, as the connected node has applied them.
+settings(Client) -> settings(Client, #{}).
+settings(Client, Options) ->
+    call(Client, #{name => list_settings}, Options, fun(Call) ->
+        Settings = expect(Call, 23, exchange(Call, blob(28, <<>>), none)),
+        #{settings => [setting(Setting) || Setting <- messages(1, Settings)]}
+    end).
+
+setting(Setting) ->
+    [Default, Min, Max] = [number(Field, Setting) || Field <- [3, 4, 5]],
+    IsSet = has(2, Setting),
+    Value = case IsSet of true -> number(2, Setting); false -> Default end,
+    #{name => bytes(1, Setting), value => Value, is_set => IsSet, default => Default, min => Min, max => Max}.
+
+%% Changes a setting of the ensemble; the value may be default. The result has the revision of the change.
+set_setting(Client, Name, Value) -> set_setting(Client, Name, Value, #{}).
+set_setting(Client, Name, Value, Options) ->
+    %% An `optional` field: zero is encoded too.
+    Chosen = [[varint(2 bsl 3), varint(Value)] || Value =/= default],
+    Operation = [blob(29, [blob(1, Name), Chosen]) | guard(Options)],
+    call(Client, #{name => set_setting, effect => true}, Options, fun(Call) ->
+        #{revision => number(1, expect(Call, 12, once(Call, Operation, element(1, ?BACKOFF))))}
+    end).
 
 status(Client) -> status(Client, #{}).
 status(Client, Options) ->
@@ -361,7 +388,8 @@ kinds() ->
      {9, too_large, false}, {10, session_expired, true}, {11, unauthenticated, false},
      {12, permission_denied, false}, {13, resource_exhausted, true}, {14, compacted, false},
      {15, cancelled, false}, {16, closed, false}, {17, unsupported, false}, {18, internal, false},
-     {19, forked, false}, {20, forgotten, false}, {21, failed_precondition, false}].
+     {19, forked, false}, {20, forgotten, false}, {21, failed_precondition, false},
+     {22, guard_failed, false}].
 
 %% ------------------------------------------------------------------------------ calls: attempts, sessions, retries
 
@@ -405,12 +433,17 @@ flush(Alias) ->
 write(Client, Name, Key, Value, Operation, Expected, Options) ->
     Fields = #{name => Name, key => Key, value => Value, effect => true},
     call(Client, Fields, Options, fun(Call) ->
-        Result = expect(Call, Expected, once(Call, Operation, element(1, ?BACKOFF))),
+        Result = expect(Call, Expected, once(Call, [Operation | guard(Options)], element(1, ?BACKOFF))),
         case Expected of
             12 -> written(Result);
             13 -> deleted(Result)
         end
     end).
+
+%% A field of the request, beside the operation.
+guard(Options) ->
+    [blob(4, [blob(1, Key), uint(2, Revision)])
+     || #{guard := #{key := Key, create_revision := Revision}} <- [Options]].
 
 once(#{client := #{pid := Pid}, alias := Alias} = Call, Operation, Pause) ->
     %% Assigned by the client once there is a session and room in its window; the same for all attempts.
@@ -478,7 +511,7 @@ exchange(#{client := #{pid := Pid, seen := Seen}} = Call, Operation, Ticket, Pau
 judge(_, Kind, _) when Kind =:= not_leader; Kind =:= unavailable; Kind =:= connection_lost -> leave;
 judge(_, Kind, _) when Kind =:= resource_exhausted; Kind =:= deadline_exceeded -> stay;
 %% Recorded under this number when the write was applied, so it holds for all attempts.
-judge(_, Kind, _) when Kind =:= already_exists; Kind =:= cas_mismatch -> recorded;
+judge(_, Kind, _) when Kind =:= already_exists; Kind =:= cas_mismatch; Kind =:= guard_failed -> recorded;
 judge(_, forgotten, _) -> forgotten;
 judge(Call, session_expired, Ticket) when Ticket =/= none ->
     case outcome(Call) of
@@ -618,7 +651,7 @@ wire_error(Error) ->
     Outcome = case number(3, Error) of 1 -> not_applied; _ -> unknown end,
     Text = case bytes(2, Error) of <<>> -> atom_to_list(Kind); Given -> Given end,
     Plain = (failure(Kind, Text, Outcome))#{leader => bytes(5, Error), retry_after => number(6, Error)},
-    case lists:member(Kind, [already_exists, cas_mismatch, compacted]) orelse has(4, Error) of
+    case lists:member(Kind, [already_exists, cas_mismatch, guard_failed, compacted]) orelse has(4, Error) of
         true -> Plain#{actual_revision => number(4, Error)};
         false -> Plain
     end.

@@ -35,6 +35,7 @@ from gometa_wire import (
     Deleted,
     Entry,
     GometaError,
+    Guard,
     Member,
     MemberRecord,
     MembersChanged,
@@ -45,6 +46,7 @@ from gometa_wire import (
     Page,
     Peer,
     Range,
+    Setting,
     Snapshot,
     StopAdvice,
     Storage,
@@ -65,6 +67,7 @@ __all__ = [
     "Deleted",
     "Entry",
     "GometaError",
+    "Guard",
     "Member",
     "MemberRecord",
     "MembersChanged",
@@ -75,6 +78,7 @@ __all__ = [
     "Page",
     "Peer",
     "Range",
+    "Setting",
     "Snapshot",
     "StopAdvice",
     "Storage",
@@ -225,7 +229,8 @@ class Call:
 class Client:
     """A client of an ensemble. The address of one node is enough: it sends those of the others.
 
-    Keys and values are bytes. Calls take `timeout` in seconds and `cancel`, and raise GometaError.
+    Keys and values are bytes. Calls take `timeout` in seconds and `cancel`, and raise GometaError. Writes take a
+    `guard` too, a Guard or an Entry: they fail with GuardFailed if its key is not the one that was created then.
     """
 
     def __init__(self, peers, timeout=5.0, connect_timeout=2.0, name="gometa-raw"):
@@ -315,10 +320,10 @@ class Client:
                 return counted
             which = which.after(page)
 
-    def delete_prefix(self, prefix, **how):
+    def delete_prefix(self, prefix, guard=None, **how):
         """Deletes the keys that begin with `prefix`, one after the other: not atomic. Returns their number."""
         found = self.scan(Range(prefix, keys_only=True), **how)
-        return sum(self.delete(entry.key, **how).existed for entry in found)
+        return sum(self.delete(entry.key, guard=guard, **how).existed for entry in found)
 
     def txn(self, when=(), then=(), otherwise=(), local=False, min_revision=0, **how):
         """Executes the Ops of `then` as one if every Compare of `when` holds, else those of `otherwise`.
@@ -331,6 +336,19 @@ class Client:
         if local and not write:
             body += uint(4, 1) + uint(5, max(min_revision, self._seen))
         return Transacted.of(self._call("txn", None, blob(27, body), 22, how, write=write))
+
+    def settings(self, **how):
+        """The settings of the ensemble, ascending by name, as the connected node has applied them."""
+        listed = self._call("list settings", None, blob(28, b""), 23, how)
+        return [Setting.of(setting) for setting in listed.messages(1)]
+
+    def set_setting(self, name, value=None, **how):
+        """Changes a setting of the ensemble, to its default without a value. Returns the revision of the change."""
+        body = blob(1, name.encode())
+        if value is not None:
+            # An `optional` field: zero is encoded too.
+            body += varint(2 << 3 | VARINT) + varint(value)
+        return Written.of(self._call("set setting", None, blob(29, body), 12, how)).revision
 
     def status(self, **how):
         """The status of the connected node."""
@@ -417,7 +435,10 @@ class Client:
 
     def _call(self, name, key, operation, expected, how, value=b"", write=False):
         """Makes a call whose result is field `expected` of Response."""
-        write = write or name in ("add", "set", "cas", "delete")
+        write = write or name in ("add", "set", "cas", "delete", "set setting")
+        # A node refuses the guard of a read.
+        if guard := how.pop("guard", None):
+            operation += blob(4, blob(1, guard.key) + uint(2, guard.create_revision))
         change = name in (
             "promote member", "remove member", "replace member", "cancel promotion", "transfer leadership"
         )
@@ -542,7 +563,7 @@ class Client:
             if kind in ("NotLeader", "Unavailable", "ConnectionLost"):
                 # Retried on another node.
                 self._leave(connection, failure)
-            elif kind in ("AlreadyExists", "CasMismatch"):
+            elif kind in ("AlreadyExists", "CasMismatch", "GuardFailed"):
                 # Recorded under this seq when the write was applied, so it holds for all attempts.
                 failure.outcome = "not_applied"
                 raise failure

@@ -126,11 +126,12 @@ KINDS = {
     19: ("Forked", False),
     20: ("Forgotten", False),
     21: ("FailedPrecondition", False),
+    22: ("GuardFailed", False),
 }
 NUMBERS = {name: number for number, (name, _) in KINDS.items()}
 
 # Errors whose revision may be 0.
-WITH_REVISION = ("CasMismatch", "AlreadyExists", "Compacted")
+WITH_REVISION = ("CasMismatch", "AlreadyExists", "GuardFailed", "Compacted")
 
 # Errors of a handshake that a retry does not change.
 LASTING = ("InvalidArgument", "Unauthenticated", "PermissionDenied", "Unsupported")
@@ -146,8 +147,8 @@ class GometaError(Exception):
         self.retryable = KINDS[self.number][1]
         self.message = message
         self.outcome = outcome
-        # CasMismatch and AlreadyExists: the key's mod_revision, 0 if it does not exist. Compacted: the oldest
-        # revision that can be read. TooLarge as a result in a transaction: the revision to read it at.
+        # CasMismatch and AlreadyExists: the key's mod_revision, 0 if it does not exist. GuardFailed: the
+        # create_revision of the guard's key, 0 likewise. Compacted: the oldest revision that can be read. TooLarge as a result in a transaction: the revision to read it at.
         self.actual_revision = actual_revision
         # The leader's client address, if the node that refused the call sent it.
         self.leader = leader
@@ -199,6 +200,13 @@ class Entry(NamedTuple):
     def of(cls, entry):
         numbers = map(entry.uint, (3, 4, 5))
         return cls(entry.bytes(1), entry.bytes(2), *numbers, bool(entry.uint(6)))
+
+
+class Guard(NamedTuple):
+    """A condition of a write: `key` exists, and was created at `create_revision`. An Entry serves as well."""
+
+    key: bytes
+    create_revision: int
 
 
 class Range(NamedTuple):
@@ -319,6 +327,23 @@ class Transacted(NamedTuple):
                 found = kind.of(result.message(field))
                 return None if field == 5 and found.kind == "NotFound" else found
         return GometaError("Internal", "the result is of an unknown kind")
+
+
+class Setting(NamedTuple):
+    """A setting of the ensemble."""
+
+    name: str
+    value: int
+    # Whether it was set; if not, the value is the default.
+    is_set: bool
+    default: int
+    min: int
+    max: int
+
+    @classmethod
+    def of(cls, setting):
+        is_set, bounds = setting.has(2), map(setting.uint, (3, 4, 5))
+        return cls(setting.text(1), setting.uint(2 if is_set else 3), is_set, *bounds)
 
 
 class Member(NamedTuple):

@@ -40,7 +40,7 @@ take(Number, <<"cancel">>, #{<<"call">> := Call}, Clients) ->
 take(Number, Verb, #{<<"client">> := Client} = Fields, Clients) ->
     Opened = maps:get(Client, Clients),
     Ref = make_ref(),
-    Options = (timeout(Fields))#{cancel => Ref},
+    Options = (maps:merge(timeout(Fields), guard(Fields)))#{cancel => Ref},
     Pid = spawn_link(fun() ->
         receive go -> ok end,
         Answer = call(Verb, Opened, Fields, Options),
@@ -53,6 +53,11 @@ take(Number, Verb, #{<<"client">> := Client} = Fields, Clients) ->
 
 timeout(#{<<"timeout_ms">> := Timeout}) -> #{timeout => binary_to_integer(Timeout)};
 timeout(_) -> #{}.
+
+guard(#{<<"guard">> := Guard}) ->
+    [Key, Revision] = binary:split(Guard, <<":">>),
+    #{guard => #{key => binary:decode_hex(Key), create_revision => binary_to_integer(Revision)}};
+guard(_) -> #{}.
 
 call(<<"add">>, Client, Fields, Options) ->
     gometa_raw:add(Client, key(Fields), value(Fields), Options);
@@ -82,6 +87,11 @@ call(<<"txn">>, Client, Fields, Options) ->
     [Then, Otherwise] = [[operation(Part) || Part <- Parts(Name)] || Name <- [<<"then">>, <<"otherwise">>]],
     Txn = #{'when' => [comparison(Part) || Part <- Parts(<<"when">>)], then => Then, otherwise => Otherwise},
     gometa_raw:txn(Client, Txn, reading(Fields, Options));
+call(<<"settings">>, Client, _, Options) ->
+    gometa_raw:settings(Client, Options);
+call(<<"set_setting">>, Client, #{<<"setting">> := Name} = Fields, Options) ->
+    Value = case Fields of #{<<"number">> := Number} -> binary_to_integer(Number); _ -> default end,
+    gometa_raw:set_setting(Client, Name, Value, Options);
 call(<<"status">>, Client, _, Options) ->
     gometa_raw:status(Client, Options);
 call(<<"members">>, Client, _, Options) ->
@@ -204,6 +214,10 @@ answer(Number, {ok, #{seconds := Seconds, failed := Failed}}) ->
     say([Number, <<"ok">>, pair(seconds, float_to_binary(Seconds, [{decimals, 6}])), pair(failed, Failed)]);
 answer(Number, {ok, #{revision := Revision, version := Version}}) ->
     say([Number, <<"ok">>, pair(revision, Revision), pair(version, Version)]);
+answer(Number, {ok, #{settings := Settings}}) ->
+    say([Number, <<"ok">> | [[Name, <<"=">>, integer_to_binary(Value)] || #{name := Name, value := Value} <- Settings]]);
+answer(Number, {ok, #{revision := Revision}}) ->
+    say([Number, <<"ok">>, pair(revision, Revision)]);
 answer(Number, unsupported) ->
     say([Number, <<"unsupported">>]);
 answer(Number, {error, Error}) ->

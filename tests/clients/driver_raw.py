@@ -15,6 +15,7 @@ from gometa_raw import (  # noqa: E402
     Deleted,
     Entry,
     GometaError,
+    Guard,
     Op,
     Page,
     Range,
@@ -41,6 +42,9 @@ class Driver:
         fields = dict(word.split("=", 1) for word in words)
         client = int(fields.pop("client", 0))
         how = {"timeout": int(fields.pop("timeout_ms")) / 1000} if "timeout_ms" in fields else {}
+        if "guard" in fields:
+            locked, revision = fields["guard"].split(":")
+            how["guard"] = Guard(bytes.fromhex(locked), int(revision))
         if verb == "open":
             return self.run(number, self.open, client, fields["peers"], how)
         if verb == "cancel":
@@ -140,6 +144,13 @@ class Driver:
             f"revision={answer.revision}",
             f"results={','.join(map(outcome, answer.results))}",
         ]
+
+    def do_settings(self, client, _fields, how):
+        return [f"{setting.name}={setting.value}" for setting in client.settings(**how)]
+
+    def do_set_setting(self, client, fields, how):
+        value = int(fields["number"]) if "number" in fields else None
+        return [f"revision={client.set_setting(fields['setting'], value, **how)}"]
 
     def do_status(self, client, _fields, how):
         status = client.status(**how)

@@ -4,6 +4,7 @@ use std::{ffi::OsString, io::Write, os::unix::ffi::OsStrExt};
 
 use crate::{
     context::Context,
+    guard::Guarded,
     output::{Failure, write_written},
 };
 
@@ -14,12 +15,15 @@ pub(crate) struct Cas {
     revision: u64,
     /// "-" for standard input
     value: OsString,
+
+    #[command(flatten)]
+    guarded: Guarded,
 }
 
 impl Cas {
     pub(super) async fn run(&self, context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
         let value = context.value(&self.value)?;
-        let written = context.client.cas(self.key.as_bytes(), self.revision, value).await?;
+        let written = self.guarded.client(context).cas(self.key.as_bytes(), self.revision, value).await?;
         write_written(out, context.format, written)
     }
 }

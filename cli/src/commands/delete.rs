@@ -6,11 +6,12 @@ use std::{
     os::unix::ffi::OsStrExt,
 };
 
-use gometa_client::Deleted;
+use gometa_client::{Client, Deleted};
 use serde_json::json;
 
 use crate::{
     context::Context,
+    guard::Guarded,
     output::{Failure, Format},
 };
 
@@ -26,17 +27,21 @@ pub(crate) struct Delete {
     /// Remove all keys that begin with this, one after the other: not atomic, and keys that are created meanwhile may be left
     #[arg(long, conflicts_with = "key")]
     prefix: Option<OsString>,
+
+    #[command(flatten)]
+    guarded: Guarded,
 }
 
 impl Delete {
     pub(super) async fn run(&self, context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
+        let client = self.guarded.client(context);
         if let Some(prefix) = &self.prefix {
-            return Self::all(prefix.as_bytes(), context, out).await;
+            return Self::all(prefix.as_bytes(), &client, context.format, out).await;
         }
         let key = self.key.as_deref().map_or(&[][..], OsStr::as_bytes);
         let Deleted { existed, revision, .. } = match self.revision {
-            Some(revision) => context.client.delete_if(key, revision).await?,
-            None => context.client.delete(key).await?,
+            Some(revision) => client.delete_if(key, revision).await?,
+            None => client.delete(key).await?,
         };
         match context.format {
             Format::Json => writeln!(out, "{}", json!({ "existed": existed, "revision": revision }))?,
@@ -46,13 +51,13 @@ impl Delete {
         Ok(0)
     }
 
-    async fn all(prefix: &[u8], context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
+    async fn all(prefix: &[u8], client: &Client, format: Format, out: &mut dyn Write) -> Result<u8, Failure> {
         if prefix.is_empty() {
             let message = "--prefix is empty, which would remove every key: name the beginning of the keys";
             return Err(Failure::usage(message));
         }
-        let deleted = context.client.delete_prefix(prefix).await?;
-        match context.format {
+        let deleted = client.delete_prefix(prefix).await?;
+        match format {
             Format::Json => writeln!(out, "{}", json!({ "deleted": deleted }))?,
             Format::Table if deleted == 1 => writeln!(out, "1 key deleted")?,
             Format::Table => writeln!(out, "{deleted} keys deleted, one after the other")?,

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The key that is read. It need not exist.
-const KEY: &str = "gometa/health";
+pub(super) const KEY: &str = "gometa/health";
 /// The pause between two tests, and the shortest time for another test.
 const PAUSE: Duration = Duration::from_millis(100);
 

@@ -11,6 +11,7 @@ mod member;
 mod members;
 mod scan;
 mod set;
+mod settings;
 mod shell;
 mod status;
 mod storage;
@@ -53,6 +54,8 @@ pub(crate) enum Call {
     /// Execute several operations as one, from a script or JSON; exit status 4 if a comparison does not hold
     #[command(after_help = txn::SYNTAX_HELP)]
     Txn(txn::Txn),
+    /// List, print and change the settings of the ensemble, which hold on all nodes
+    Settings(settings::Settings),
     /// Show the state of every node; exit status 5 without a leader or a quorum
     Status,
     /// Test whether the ensemble, or one node, serves reads: exit status 0 or 5
@@ -80,6 +83,7 @@ impl Call {
             Call::Cas(cas) => cas.run(context, out).await,
             Call::Delete(delete) => delete.run(context, out).await,
             Call::Txn(txn) => txn.run(context, out).await,
+            Call::Settings(settings) => settings.run(context, out).await,
             Call::Status => status::run(context, out).await,
             Call::Health(health) => health.run(context, out).await,
             Call::Members => members::run(context, out).await,

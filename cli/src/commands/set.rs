@@ -4,6 +4,7 @@ use std::{ffi::OsString, io::Write, os::unix::ffi::OsStrExt};
 
 use crate::{
     context::Context,
+    guard::Guarded,
     output::{Failure, write_written},
 };
 
@@ -12,12 +13,15 @@ pub(crate) struct Set {
     key: OsString,
     /// "-" for standard input
     value: OsString,
+
+    #[command(flatten)]
+    guarded: Guarded,
 }
 
 impl Set {
     pub(super) async fn run(&self, context: &Context, out: &mut dyn Write) -> Result<u8, Failure> {
         let value = context.value(&self.value)?;
-        let written = context.client.set(self.key.as_bytes(), value).await?;
+        let written = self.guarded.client(context).set(self.key.as_bytes(), value).await?;
         write_written(out, context.format, written)
     }
 }

@@ -369,7 +369,7 @@ mod tests {
             (start, pairs.into_iter().map(|pair| pair.replacement.trim_end().to_owned()).collect::<Vec<_>>())
         };
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        assert_eq!(complete("s"), (0, words(&["scan", "set", "status"])));
+        assert_eq!(complete("s"), (0, words(&["scan", "set", "settings", "status"])));
         assert_eq!(complete("h"), (0, words(&["health", "help"])));
         assert_eq!(complete("help me"), (5, words(&["members", "member"])));
         assert_eq!(complete("get k --l"), (6, words(&["--local"])));

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::scan::table;
 use crate::{
     context::{Context, read_options},
+    guard::Guarded,
     input,
     options::absolute,
     output::{Failure, Format, OTHERWISE, entry_fields, put_bytes, put_kind, write_json},
@@ -62,6 +63,9 @@ pub(crate) struct Txn {
     /// With --local: wait until the node has applied this revision
     #[arg(long, value_name = "REVISION", requires = "local", default_value_t = 0)]
     min_revision: u64,
+
+    #[command(flatten)]
+    guarded: Guarded,
 }
 
 impl Txn {
@@ -73,8 +77,12 @@ impl Txn {
             let message = "--local is for transactions that write in neither branch: leave it out";
             return Err(Failure::usage(message));
         }
+        if self.guarded.is_given() && !transaction.writes() {
+            let message = "--guard is for transactions that write in one of their branches: leave it out";
+            return Err(Failure::usage(message));
+        }
         let options = read_options(self.local, self.min_revision);
-        let answer = context.client.commit(transaction.to_txn().options(options)).await?;
+        let answer = self.guarded.client(context).commit(transaction.to_txn().options(options)).await?;
         let (branch, operations) = match answer.succeeded {
             true => ("then", transaction.then),
             false => ("otherwise", transaction.otherwise),

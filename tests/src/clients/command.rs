@@ -109,6 +109,7 @@ impl Commands {
         let client = line.wanted("client")?.to_owned();
         let mut clients = lock(&self.clients);
         let opens = line.verb == "open";
+        let guarded = guard(line)?;
         if opens {
             let timeout = line.field("timeout_ms").unwrap_or("5000");
             clients.insert(client.clone(), (line.wanted("peers")?.to_owned(), format!("{timeout}ms")));
@@ -130,15 +131,21 @@ impl Commands {
             arguments.extend(about_members(line)?);
         } else if line.verb == "txn" {
             arguments.push("txn".into());
-            arguments.extend(read_options(line));
+            arguments.extend(read_options(line).into_iter().chain(guarded));
             input = script(line)?.into_bytes();
+        } else if line.verb == "settings" {
+            arguments.push("settings".into());
+        } else if line.verb == "set_setting" {
+            arguments.extend(["settings", "set"].map(OsString::from).into_iter().chain(guarded));
+            let number = line.field("number").unwrap_or("default");
+            arguments.extend(["--", line.wanted("setting")?, number].map(OsString::from));
         } else if RANGE_VERBS.contains(&line.verb.as_str()) {
             match about_range(line)? {
                 Some(words) => arguments.extend(words),
                 None => return Ok(Prepared::Answer(Answer::Unsupported)),
             }
         } else {
-            arguments.extend(about_key(line)?);
+            arguments.extend(about_key(line, guarded)?);
             if line.field("value").is_some() {
                 // Long values and values with zero bytes cannot be arguments.
                 input = line.bytes("value")?;
@@ -152,9 +159,18 @@ impl Commands {
     }
 }
 
+/// The option for the guard of a write.
+fn guard(line: &Line) -> anyhow::Result<Option<OsString>> {
+    let Some(guard) = line.field("guard") else { return Ok(None) };
+    let (key, revision) = guard.split_once(':').context("a guard is KEY:REVISION")?;
+    let option = [b"--guard=", &unhex(key)?[..], b"@", revision.as_bytes()].concat();
+    Ok(Some(OsString::from_vec(option)))
+}
+
 /// The command for a call about one key, without its value.
-fn about_key(line: &Line) -> anyhow::Result<Vec<OsString>> {
+fn about_key(line: &Line, guard: Option<OsString>) -> anyhow::Result<Vec<OsString>> {
     let mut arguments = vec![OsString::from(&line.verb)];
+    arguments.extend(guard);
     for (name, value) in &line.fields {
         match name.as_str() {
             "revision" if line.verb == "delete" => arguments.push(format!("--revision={value}").into()),
@@ -182,7 +198,8 @@ fn about_range(line: &Line) -> anyhow::Result<Option<Vec<OsString>>> {
     let option = |name: &str, value: Vec<u8>| OsString::from_vec([name.as_bytes(), b"=", &value].concat());
     let word = match (line.verb.as_str(), line.field("delimiter")) {
         ("delete_prefix", _) => {
-            return Ok(Some(vec!["delete".into(), option("--prefix", line.bytes("prefix")?)]));
+            let words = ["delete".into(), option("--prefix", line.bytes("prefix")?)];
+            return Ok(Some(words.into_iter().chain(guard(line)?).collect()));
         }
         ("scan", Some(_)) => "ls",
         ("scan", None) => "scan",
@@ -287,6 +304,9 @@ fn answer(line: &Line, status: Option<i32>, out: &[u8], err: &[u8]) -> anyhow::R
     let scan = line.verb == "scan";
     if scan && status == Some(0) {
         return Ok(Answer::Ok(scanned(out, line.field("keys_only") == Some("true"))?));
+    }
+    if line.verb == "settings" && status == Some(0) {
+        return Ok(Answer::Ok(settings(out)?));
     }
     // If a comparison does not hold, that is a result, with a status of its own.
     if line.verb == "txn" && (status == Some(0) || status == Some(OTHERWISE)) {
@@ -412,6 +432,18 @@ fn scanned(out: &[u8], keys_only: bool) -> anyhow::Result<BTreeMap<String, Strin
     Ok(fields)
 }
 
+/// Translates the settings, one object a line, into the drivers' fields.
+fn settings(out: &[u8]) -> anyhow::Result<BTreeMap<String, String>> {
+    let lines = out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines
+        .map(|line| {
+            let setting: Value = serde_json::from_slice(line).context("gometa printed no JSON")?;
+            let name = setting["name"].as_str().context("a setting has a name")?;
+            Ok((name.to_owned(), plain(&setting["value"])))
+        })
+        .collect()
+}
+
 /// An id of 16 hexadecimal digits as a decimal number; other texts as they are.
 fn decimal(text: &str) -> String {
     u64::from_str_radix(text, 16).map_or_else(|_| text.to_owned(), |id| id.to_string())
@@ -466,6 +498,7 @@ mod tests {
             ),
             ("7 scan client=1 min_revision=3", "scan -- "),
             ("7 delete_prefix client=1 prefix=2d", "delete --prefix=-"),
+            ("7 delete_prefix client=1 prefix=2d guard=6c40:12", "delete --prefix=- --guard=l@@12"),
         ] {
             assert_eq!(words(line).as_deref(), Some(command), "{line}");
         }
