@@ -33,12 +33,13 @@ TOUR = [
     "key: tour/go/99",
     "101 keys, the value was green",
     "copied: true, the value is yellow",
+    "a write without its lock is refused: true",
     "cancelled: true true",
     "3 members, the leader is leading",
     "the connected node has applied our write: true",
     "deleted: true",
     'gometa: get "tour/go/colour": there is no such key',
-    "calls: 120",
+    "calls: 124",
 ]
 
 

@@ -108,6 +108,17 @@ int main(int count, char **arguments)
     must(gometa_client_delete(client, "tour/copy", 9, NULL, &error), &error);
     must(gometa_client_delete(client, "tour/count", 10, NULL, &error), &error);
 
+    /* A guard: writes through this handle are executed only while a key exists that was created at that revision. */
+    gometa_client_t *owner = NULL;
+    must(gometa_client_add(client, "tour/lock", 9, "me", 2, &written, &error), &error);
+    must(gometa_client_with_guard(client, "tour/lock", 9, written.revision, &owner, &error), &error);
+    must(gometa_client_set(owner, key, strlen(key), "blue", 4, NULL, &error), &error);
+    must(gometa_client_delete(client, "tour/lock", 9, NULL, &error), &error);
+    status = gometa_client_set(owner, key, strlen(key), "late", 4, NULL, &error);
+    printf("a write without its lock: %s\n", gometa_status_name(status));
+    gometa_error_free(error);
+    gometa_client_free(owner);
+
     /* Without blocking: a future, and a queue that receives its tag when it is ready. */
     gometa_queue_t *queue = NULL;
     gometa_future_t *future = NULL;

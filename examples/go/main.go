@@ -128,6 +128,21 @@ func tour(peers string) error {
 		return err
 	}
 
+	// A guard: writes of this client are executed only while a key exists that was created at that revision.
+	lock, err := client.Add(ctx, "tour/go/lock", []byte("me"))
+	if err != nil {
+		return err
+	}
+	owner := client.WithGuard("tour/go/lock", lock.Revision)
+	if _, err := owner.Set(ctx, "tour/go/0", []byte("guarded")); err != nil {
+		return err
+	}
+	if _, err := client.Delete(ctx, "tour/go/lock"); err != nil {
+		return err
+	}
+	_, err = owner.Set(ctx, "tour/go/0", []byte("late"))
+	fmt.Println("a write without its lock is refused:", errors.Is(err, gometa.ErrGuardFailed))
+
 	// Cancelling a context cancels its call.
 	ended, cancel := context.WithCancel(ctx)
 	cancel()

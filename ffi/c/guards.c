@@ -1,5 +1,5 @@
 /*
- * Guards of writes, and the settings of the ensemble: by blocking calls, by futures and a queue, with invalid arguments,
+ * Guards of writes, and the settings of the ensemble: by blocking calls, by futures, with invalid arguments,
  * and after their client is closed or freed.
  *
  *     guards PATIENCE PEERS

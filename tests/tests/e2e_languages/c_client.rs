@@ -97,6 +97,7 @@ async fn the_tour_in_c_prints_its_results() {
             "the key was changed: revision 1",
             "both keys were written: 1",
             "copied by attempt 1",
+            "a write without its lock: GuardFailed",
             "future 7 is ready: deleted it",
             "NotFound: get \"tour/colour\": there is no such key",
         ]
