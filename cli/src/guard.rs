@@ -17,7 +17,7 @@ const EXPECTED: &str =
 /// The option of a command that writes.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Guarded {
-    /// Only if this key exists and was created at this revision, as the key of a lock: else exit status 4.
+    /// Only if this key, such as that of a lock, exists and was created at this revision: else exit status 4.
     /// `gometa get KEY -o json` shows its create_revision
     #[arg(long, value_name = "KEY@CREATE_REVISION", value_parser = OsStringValueParser::new().try_map(parse))]
     guard: Option<Guard>,

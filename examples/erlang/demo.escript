@@ -61,8 +61,18 @@ tour(Client) ->
         otherwise => [{get, Key}]}),
     io:format("moved: ~s~n", [Moved]),
 
-    {ok, #{existed := Existed}} = gometa_raw:delete(Client, Paint),
+    %% A guard: writes only while this key is the one that was created then, such as that of a lock.
+    {ok, Guard} = gometa_raw:get(Client, Paint),
+    {ok, #{existed := Existed}} = gometa_raw:delete(Client, Paint, #{guard => Guard}),
     io:format("deleted: ~s~n", [Existed]),
+    {error, #{kind := guard_failed, actual_revision := None}} =
+        gometa_raw:set(Client, Key, <<"red">>, #{guard => Guard}),
+    io:format("the guard has failed, actual revision ~b~n", [None]),
+
+    %% A setting of the ensemble.
+    {ok, #{settings := [#{name := Setting, value := Chosen, min := Min, max := Max} | _]}} = gometa_raw:settings(Client),
+    io:format("~s: ~b, from ~b to ~b~n", [Setting, Chosen, Min, Max]),
+
     {error, #{kind := Kind, number := Number}} = gometa_raw:get(Client, Key, #{timeout => 2000}),
     io:format("~s, number ~b~n", [Kind, Number]),
 

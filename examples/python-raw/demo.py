@@ -50,7 +50,18 @@ def main(peers):
         )
         print(f"moved: {moved.succeeded}")
 
-        print(f"deleted: {client.delete(b'raw/paint').existed}")
+        # A guard: writes only while this key is the one that was created then, such as that of a lock.
+        guard = client.get(b"raw/paint")
+        print(f"deleted: {client.delete(b'raw/paint', guard=guard).existed}")
+        try:
+            client.set(b"raw/colour", b"red", guard=guard)
+        except GometaError as error:
+            print(f"{error.kind}, actual revision {error.actual_revision}")
+
+        # A setting of the ensemble.
+        age = next(setting for setting in client.settings() if setting.name == "HistoryAgeMinutes")
+        print(f"{age.name}: {age.value}, from {age.min} to {age.max}")
+
         try:
             client.get(b"raw/colour", timeout=2.0)
         except GometaError as error:

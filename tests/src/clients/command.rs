@@ -308,8 +308,8 @@ fn answer(line: &Line, status: Option<i32>, out: &[u8], err: &[u8]) -> anyhow::R
     if line.verb == "settings" && status == Some(0) {
         return Ok(Answer::Ok(settings(out)?));
     }
-    // If a comparison does not hold, that is a result, with a status of its own.
-    if line.verb == "txn" && (status == Some(0) || status == Some(OTHERWISE)) {
+    // If a comparison does not hold, that is a result, with a status of its own, which a failed guard has too.
+    if line.verb == "txn" && (status == Some(0) || (status == Some(OTHERWISE) && !out.is_empty())) {
         return Ok(Answer::Ok(transacted(out, status == Some(0))?));
     }
     // Nodes that cannot be stopped are a result, with a status of its own.
@@ -505,6 +505,21 @@ mod tests {
         for line in ["7 range client=1", "7 scan client=1 delimiter=2f", "7 count client=1 limit=2"] {
             assert_eq!(words(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn guards_become_options_and_settings_are_read() {
+        let (_, line) = Line::parse("7 set client=1 key=6b value=76 guard=6c40ff:12").unwrap();
+        let option = OsString::from_vec(b"--guard=l@\xff@12".to_vec());
+        assert_eq!(
+            about_key(&line, guard(&line).unwrap()).unwrap(),
+            ["set".into(), option, "--".into(), "k".into()]
+        );
+        let (_, line) = Line::parse("7 set client=1 key=6b value=76 guard=6c").unwrap();
+        assert!(guard(&line).is_err());
+        let out = b"{\"name\":\"A\",\"value\":5}\n{\"name\":\"B\",\"value\":1073741824}\n";
+        let read = settings(out).unwrap();
+        assert_eq!((read.len(), &*read["A"], &*read["B"]), (2, "5", "1073741824"));
     }
 
     #[test]

@@ -68,6 +68,8 @@ async fn the_client_in_plain_python_prints_its_results() {
             "before red",
             "moved: True",
             "deleted: True",
+            "GuardFailed, actual revision 0",
+            "HistoryAgeMinutes: 60, from 0 to 525600",
             "NotFound, number 2",
         ]
     );
@@ -93,6 +95,8 @@ async fn the_client_in_stock_erlang_prints_its_results() {
             "before red",
             "moved: true",
             "deleted: true",
+            "the guard has failed, actual revision 0",
+            "HistoryAgeMinutes: 60, from 0 to 525600",
             "not_found, number 2",
         ]
     );
