@@ -18,6 +18,7 @@ __all__ = [
     "ForgottenError",
     "ForkedError",
     "GometaError",
+    "GuardFailedError",
     "InternalError",
     "InvalidArgumentError",
     "NotFoundError",

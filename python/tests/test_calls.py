@@ -353,6 +353,8 @@ def test_both_clients_have_the_same_calls():
         "delete_prefix",
         "txn",
         "transaction",
+        "settings",
+        "set_setting",
         "status",
         "members",
         "membership",
