@@ -10,9 +10,8 @@ use crate::{
     membership::{MembersChanged, MembersVersion, Membership, StopAdvice},
     range::{self, Page, Range},
     runtime::OnSharedRuntime,
-    settings::Setting,
     txn::{self, Transacted, Txn, TxnAttempts},
-    types::{Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, View, Written},
+    types::{Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, Setting, View, Written},
 };
 
 /// A blocking client. All blocking clients of a process share one runtime with one thread, which stops with the last of

@@ -16,9 +16,8 @@ use crate::{
     error::{Error, Operation, Result},
     membership::{MembersChanged, MembersVersion, Membership, StopAdvice},
     range::{Page, Pages, Range},
-    settings::Setting,
     txn::{Transacted, Transaction, Txn, TxnAttempts},
-    types::{Deleted, Entry, NodeStatus, ReadOptions, View, Written},
+    types::{Deleted, Entry, NodeStatus, ReadOptions, Setting, View, Written},
 };
 
 /// A call and its arguments, for [`Client::perform`].

@@ -80,11 +80,10 @@ pub use range::Pages;
 pub use range::{Page, Range, Scan};
 #[doc(hidden)]
 pub use runtime::OnSharedRuntime;
-pub use settings::Setting;
 #[doc(hidden)]
 pub use txn::TxnAttempts;
 pub use txn::{Compare, Op, OpResult, Relation, Transacted, Transaction, Txn};
 pub use types::{
     Consistency, Counters, Deleted, EnsembleId, Entry, Member, NodeStatus, PeerStatus, ReadOptions, Role,
-    SnapshotStatus, StorageStatus, View, Written,
+    Setting, SnapshotStatus, StorageStatus, View, Written,
 };

@@ -2,32 +2,7 @@
 
 use gometa_proto::v1::{self, request::Operation as Body, response};
 
-use crate::{client::Client, error::Result};
-
-/// A setting of the ensemble: a number that every node has.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub struct Setting {
-    /// Its name, which has its unit.
-    pub name: String,
-    /// Its value.
-    pub value: u64,
-    /// Whether it was set; if not, the value is the default.
-    pub is_set: bool,
-    /// The default.
-    pub default: u64,
-    /// The lowest value.
-    pub min: u64,
-    /// The highest value.
-    pub max: u64,
-}
-
-impl Setting {
-    pub(crate) fn from_wire(setting: v1::Setting) -> Setting {
-        let v1::Setting { name, value, default_value: default, min, max } = setting;
-        Setting { name, value: value.unwrap_or(default), is_set: value.is_some(), default, min, max }
-    }
-}
+use crate::{client::Client, error::Result, types::Setting};
 
 impl Client {
     /// Returns the settings of the ensemble, ascending by name, as the node in use has applied them.

@@ -5,8 +5,6 @@
 use bytes::Bytes;
 use gometa_proto::v1;
 
-use crate::settings::Setting;
-
 /// The totals of a client and its clones since it was built.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
@@ -214,6 +212,31 @@ pub struct NodeStatus {
     pub settings: Vec<Setting>,
     /// What the node stores. All zero if it does not report it.
     pub storage: StorageStatus,
+}
+
+/// A setting of the ensemble: a number that every node has.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub struct Setting {
+    /// Its name, which has its unit.
+    pub name: String,
+    /// Its value.
+    pub value: u64,
+    /// Whether it was set; if not, the value is the default.
+    pub is_set: bool,
+    /// The default.
+    pub default: u64,
+    /// The lowest value.
+    pub min: u64,
+    /// The highest value.
+    pub max: u64,
+}
+
+impl Setting {
+    pub(crate) fn from_wire(setting: v1::Setting) -> Setting {
+        let v1::Setting { name, value, default_value: default, min, max } = setting;
+        Setting { name, value: value.unwrap_or(default), is_set: value.is_some(), default, min, max }
+    }
 }
 
 /// What a node stores; refreshed about once a second. Bytes are those on disk.

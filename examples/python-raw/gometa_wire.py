@@ -498,10 +498,33 @@ KEEPALIVE_INTERVAL = 0.5
 KEEPALIVE_TIMEOUT = 1.0
 # The maximum interval of Pings on an idle connection, in seconds.
 IDLE_MAX = 5.0
-
-
+# The longest timeout that a request can carry: 2^32-1 ms.
+TIMEOUT_MAX = 4294967.295
 # The most bytes of a request besides the operation: id, deadline, session, numbers of the write.
 ENVELOPE_MAX = 64
+
+
+def addresses(peers):
+    """Parses "host:port,host:port", or a list of these."""
+    listed = [peers] if isinstance(peers, str) else list(peers)
+    found = [address.strip() for item in listed for address in item.split(",") if address.strip()]
+    for address in found:
+        host, colon, port = address.rpartition(":")
+        bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
+        if not colon or not host or bare or set(host) & set("/@?# \t\n"):
+            raise GometaError("InvalidArgument", f"peer {address!r}: write host:port")
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise GometaError("InvalidArgument", f"peer {address!r}: the port is not a number from 1 to 65535")
+    if not found:
+        raise GometaError("InvalidArgument", "no peers: name at least one request address, host:port")
+    return list(dict.fromkeys(found))
+
+
+def checked(timeout):
+    """Checks a timeout in seconds."""
+    if not 0 < timeout <= TIMEOUT_MAX:
+        raise GometaError("InvalidArgument", f"timeout is {timeout}; it is above 0 and at most {TIMEOUT_MAX} seconds")
+    return timeout
 
 
 def frame(body):
