@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Parser;
 
-use crate::workload::Workload;
+use crate::workload::{Operation, Workload};
 
 /// A system that is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, clap::ValueEnum)]
@@ -24,6 +24,11 @@ impl System {
             System::Etcd => "etcd",
             System::ZooKeeper => "ZooKeeper",
         }
+    }
+
+    /// Whether it has an operation: ZooKeeper lists names, not values.
+    pub(crate) fn has(self, operation: Operation) -> bool {
+        self != System::ZooKeeper || operation != Operation::Page
     }
 }
 
@@ -46,8 +51,9 @@ pub(crate) struct Args {
     #[arg(long, value_delimiter = ',', default_values_t = System::ALL)]
     pub(crate) systems: Vec<System>,
 
-    /// Workloads, OPERATION-CONNECTIONS or OPERATION-CONNECTIONSxIN_FLIGHT, of the operations set, get (linearizable)
-    /// and local [default: set-1,set-64,set-8x32,get-64,local-64; with --rate set-64,get-64,local-64]
+    /// Workloads, OPERATION-CONNECTIONS or OPERATION-CONNECTIONSxIN_FLIGHT, of the operations set, get (linearizable),
+    /// local, page (of 1,000 keys) and txn (of two keys) [default: set-1,set-64,set-8x32,get-64,local-64,page-8,txn-64; with
+    /// --rate set-64,get-64,local-64]
     #[arg(long, value_delimiter = ',')]
     workloads: Vec<Workload>,
 

@@ -2,9 +2,15 @@
 
 use bytes::Bytes;
 
+/// What all keys begin with.
+pub(crate) const KEYS_PREFIX: &str = "bench/";
+
+/// The most keys of a page.
+pub(crate) const PAGE_KEYS: u32 = 1_000;
+
 /// The name of a key; with a slash before it in ZooKeeper, where names are paths.
 pub(crate) fn key_name(key: u32) -> String {
-    format!("bench/{key:08}")
+    format!("{KEYS_PREFIX}{key:08}")
 }
 
 /// Random values of one size.

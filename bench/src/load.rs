@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     client::Client,
-    data::{Random, Values},
+    data::{PAGE_KEYS, Random, Values},
     stats::Latencies,
     workload::{IN_FLIGHT_MAX, Loop, Operation, Workload},
 };
@@ -106,7 +106,7 @@ impl Tally {
     }
 }
 
-/// Executes one operation on a random key.
+/// Executes one operation on random keys.
 async fn execute(client: &Client, operation: Operation, data: &Data, random: &mut Random) -> Result<()> {
     let key = random.below(data.keys);
     match operation {
@@ -115,6 +115,17 @@ async fn execute(client: &Client, operation: Operation, data: &Data, random: &mu
             let length = client.get(key, operation == Operation::LocalGet).await?;
             anyhow::ensure!(length == data.values.size(), "a value of {length} bytes was read");
             Ok(())
+        }
+        Operation::Page => {
+            let expected = data.keys.min(PAGE_KEYS);
+            let found = client.page(random.below(data.keys - expected + 1)).await?;
+            anyhow::ensure!(found == expected as usize, "a page of {found} keys was read");
+            Ok(())
+        }
+        Operation::Txn => {
+            anyhow::ensure!(data.keys > 1, "there are no two keys");
+            let other = (key + 1 + random.below(data.keys - 1)) % data.keys;
+            client.set_both([key, other], data.values.at(random.next())).await
         }
     }
 }

@@ -123,7 +123,7 @@ const METRICS: [Metric; 8] = [
     Metric {
         name: "disk bytes/op",
         decimals: 0,
-        value: |one| (one.workload.operation == Operation::Set).then_some(one.disk_bytes),
+        value: |one| one.workload.operation.writes().then_some(one.disk_bytes),
         compared: true,
     },
     Metric {

@@ -73,7 +73,7 @@ async fn measure_all(
     let workloads = report.workloads.clone();
     if args.warm_up() > Duration::ZERO {
         for workload in &workloads {
-            for ensemble in &mut *ensembles {
+            for ensemble in ensembles.iter_mut().filter(|one| one.system().has(workload.operation)) {
                 progress(format_args!("warm-up: {}, {}", workload.description(), ensemble.system().name()));
                 measure(args, ensemble, *workload, data, args.warm_up()).await?;
             }
@@ -84,7 +84,7 @@ async fn measure_all(
         // Each system is the first of a round in turn.
         ensembles.rotate_left(usize::from(round > 1 && ensembles.len() > 1));
         for workload in &workloads {
-            for ensemble in &mut *ensembles {
+            for ensemble in ensembles.iter_mut().filter(|one| one.system().has(workload.operation)) {
                 let mut measurement = measure(args, ensemble, *workload, data, args.duration()).await?;
                 measurement.round = round;
                 progress(format_args!(

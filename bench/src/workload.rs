@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-/// An operation on one random key.
+/// An operation on random keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Operation {
     /// Replaces the value; acknowledged after a majority has synced it.
@@ -11,6 +11,10 @@ pub(crate) enum Operation {
     Get,
     /// Reads what one node has applied.
     LocalGet,
+    /// Reads up to 1,000 keys in order, with values, linearizably.
+    Page,
+    /// Replaces the values of two keys as one, if both exist.
+    Txn,
 }
 
 /// How operations are started.
@@ -35,11 +39,16 @@ pub(crate) struct Workload {
 const CONNECTIONS_MAX: usize = 1024;
 /// The most operations in flight on one connection.
 pub(crate) const IN_FLIGHT_MAX: usize = 512;
-const FORM: &str =
-    "expected set, get or local, a dash, and the connections, as in set-64 or (32 in flight) set-8x32";
+const FORM: &str = "expected set, get, local, page or txn, a dash, and the connections, as in set-64 or (32 in flight) set-8x32";
 
 impl Operation {
-    const ALL: [Operation; 3] = [Operation::Set, Operation::Get, Operation::LocalGet];
+    const ALL: [Operation; 5] =
+        [Operation::Set, Operation::Get, Operation::LocalGet, Operation::Page, Operation::Txn];
+
+    /// Whether it is a write.
+    pub(crate) fn writes(self) -> bool {
+        matches!(self, Operation::Set | Operation::Txn)
+    }
 
     /// The name in a workload's name.
     pub(crate) fn name(self) -> &'static str {
@@ -47,6 +56,8 @@ impl Operation {
             Operation::Set => "set",
             Operation::Get => "get",
             Operation::LocalGet => "local",
+            Operation::Page => "page",
+            Operation::Txn => "txn",
         }
     }
 
@@ -55,13 +66,16 @@ impl Operation {
             Operation::Set => "set",
             Operation::Get => "linearizable get",
             Operation::LocalGet => "local get",
+            Operation::Page => "page of 1,000 keys",
+            Operation::Txn => "transaction of two keys",
         }
     }
 }
 
 impl Workload {
     /// The workloads of a run that names none.
-    pub(crate) const CLOSED: [&str; 5] = ["set-1", "set-64", "set-8x32", "get-64", "local-64"];
+    pub(crate) const CLOSED: [&str; 7] =
+        ["set-1", "set-64", "set-8x32", "get-64", "local-64", "page-8", "txn-64"];
     /// The same for a run at a given rate.
     pub(crate) const OPEN: [&str; 3] = ["set-64", "get-64", "local-64"];
 

@@ -12,7 +12,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use crate::data::{Values, key_name};
+use crate::data::{PAGE_KEYS, Values, key_name};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The keys that one transaction creates; etcd allows 128 operations.
@@ -35,6 +35,11 @@ struct PutRequest {
 struct RangeRequest {
     #[prost(bytes = "bytes", tag = "1")]
     key: Bytes,
+    /// Empty for one key.
+    #[prost(bytes = "bytes", tag = "2")]
+    range_end: Bytes,
+    #[prost(int64, tag = "3")]
+    limit: i64,
     #[prost(bool, tag = "7")]
     serializable: bool,
 }
@@ -55,9 +60,27 @@ struct KeyValue {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct TxnRequest {
+    #[prost(message, repeated, tag = "1")]
+    compare: Vec<Compare>,
     #[prost(message, repeated, tag = "2")]
     success: Vec<RequestOp>,
 }
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Compare {
+    #[prost(int32, tag = "1")]
+    result: i32,
+    #[prost(int32, tag = "2")]
+    target: i32,
+    #[prost(bytes = "bytes", tag = "3")]
+    key: Bytes,
+    #[prost(int64, tag = "6")]
+    mod_revision: i64,
+}
+
+/// The key's revision is greater than that of the comparison.
+const GREATER: i32 = 1;
+const MOD_REVISION: i32 = 2;
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct RequestOp {
@@ -107,9 +130,36 @@ impl Client {
 
     /// Returns the length of the value.
     pub(super) async fn get(&self, key: u32, local: bool) -> Result<usize> {
-        let request = RangeRequest { key: key_name(key).into(), serializable: local };
+        let request =
+            RangeRequest { key: key_name(key).into(), serializable: local, ..RangeRequest::default() };
         let found: RangeResponse = self.call(RANGE, request).await?;
         Ok(found.kvs.first().context("no such key")?.value.len())
+    }
+
+    pub(super) async fn page(&self, key: u32) -> Result<usize> {
+        // Behind all keys: a slash comes before 0.
+        let range_end = Bytes::from_static(b"bench0");
+        let key = key_name(key).into();
+        let request = RangeRequest { key, range_end, limit: PAGE_KEYS.into(), serializable: false };
+        let found: RangeResponse = self.call(RANGE, request).await?;
+        Ok(found.kvs.len())
+    }
+
+    pub(super) async fn set_both(&self, keys: [u32; 2], value: Bytes) -> Result<()> {
+        let exists = |key: u32| Compare {
+            result: GREATER,
+            target: MOD_REVISION,
+            key: key_name(key).into(),
+            mod_revision: 0,
+        };
+        let put = |key: u32| PutRequest { key: key_name(key).into(), value: value.clone() };
+        let request = TxnRequest {
+            compare: keys.map(exists).to_vec(),
+            success: keys.map(|key| RequestOp { put: Some(put(key)) }).to_vec(),
+        };
+        let response: TxnResponse = self.call(TXN, request).await?;
+        ensure!(response.succeeded, "a key does not exist");
+        Ok(())
     }
 
     pub(super) async fn create(&self, keys: Range<u32>, values: &Arc<Values>) -> Result<()> {
@@ -117,7 +167,7 @@ impl Client {
         for keys in keys.chunks(PRELOAD_KEYS) {
             let put = |key: &u32| PutRequest { key: key_name(*key).into(), value: values.at((*key).into()) };
             let success = keys.iter().map(|key| RequestOp { put: Some(put(key)) }).collect();
-            let response: TxnResponse = self.call(TXN, TxnRequest { success }).await?;
+            let response: TxnResponse = self.call(TXN, TxnRequest { compare: Vec::new(), success }).await?;
             ensure!(response.succeeded, "a transaction without a condition failed");
         }
         Ok(())

@@ -1,15 +1,15 @@
 //! gometa, through its Rust client.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops, sync::Arc};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use gometa_client::{ReadOptions, Role};
+use gometa_client::{Compare, Op, Range, ReadOptions, Role, Txn};
 use tokio::task::JoinSet;
 
-use crate::data::{Values, key_name};
+use crate::data::{KEYS_PREFIX, PAGE_KEYS, Values, key_name};
 
-/// The concurrent writes of one client while keys are created; there are no transactions to put many into one write.
+/// The concurrent writes of one client while keys are created.
 const PRELOAD_IN_FLIGHT: u32 = 256;
 
 pub(crate) struct Client(gometa_client::Client);
@@ -33,7 +33,21 @@ impl Client {
         Ok(self.0.get_with(key_name(key), options).await?.value.len())
     }
 
-    pub(super) async fn create(&self, keys: Range<u32>, values: &Arc<Values>) -> Result<()> {
+    pub(super) async fn page(&self, key: u32) -> Result<usize> {
+        let range = Range::prefix(KEYS_PREFIX).start(key_name(key)).limit(PAGE_KEYS.into());
+        Ok(self.0.range(range).await?.entries.len())
+    }
+
+    pub(super) async fn set_both(&self, keys: [u32; 2], value: Bytes) -> Result<()> {
+        let txn = keys
+            .map(key_name)
+            .iter()
+            .fold(Txn::new(), |txn, key| txn.when(Compare::exists(key)).then(Op::set(key, &value)));
+        ensure!(self.0.commit(txn).await?.succeeded, "a key does not exist");
+        Ok(())
+    }
+
+    pub(super) async fn create(&self, keys: ops::Range<u32>, values: &Arc<Values>) -> Result<()> {
         let mut tasks = JoinSet::new();
         for share in 0..PRELOAD_IN_FLIGHT {
             let (client, keys, values) = (self.0.clone(), keys.clone(), values.clone());

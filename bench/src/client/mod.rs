@@ -6,7 +6,7 @@ pub(crate) mod zookeeper;
 
 use std::{ops::Range, sync::Arc};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bytes::Bytes;
 
 use crate::{args::System, data::Values};
@@ -43,6 +43,24 @@ impl Client {
             Client::Gometa(client) => client.get(key, local).await,
             Client::Etcd(client) => client.get(key, local).await,
             Client::ZooKeeper(client) => client.get(key, local).await,
+        }
+    }
+
+    /// Reads the keys from this one on, [`PAGE_KEYS`](crate::data::PAGE_KEYS) at most, and returns their number.
+    pub(crate) async fn page(&self, key: u32) -> Result<usize> {
+        match self {
+            Client::Gometa(client) => client.page(key).await,
+            Client::Etcd(client) => client.page(key).await,
+            Client::ZooKeeper(_) => bail!("ZooKeeper has no pages"),
+        }
+    }
+
+    /// Replaces the values of two existing keys as one.
+    pub(crate) async fn set_both(&self, keys: [u32; 2], value: Bytes) -> Result<()> {
+        match self {
+            Client::Gometa(client) => client.set_both(keys, value).await,
+            Client::Etcd(client) => client.set_both(keys, value).await,
+            Client::ZooKeeper(client) => client.set_both(keys, value).await,
         }
     }
 

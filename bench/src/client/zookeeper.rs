@@ -39,6 +39,7 @@ const CREATE: i32 = 1;
 const GET_DATA: i32 = 4;
 const SET_DATA: i32 = 5;
 const SYNC: i32 = 9;
+const CHECK: i32 = 13;
 const MULTI: i32 = 14;
 const CLOSE: i32 = -11;
 /// The error of a create for a node that exists.
@@ -276,6 +277,26 @@ impl Client {
         };
         let length = body.first_chunk().map(|length| i32::from_be_bytes(*length));
         length.and_then(|length| usize::try_from(length).ok()).context("a reply without a value")
+    }
+
+    pub(super) async fn set_both(&self, keys: [u32; 2], value: Bytes) -> Result<()> {
+        let set = self.push(MULTI, |out| {
+            for key in keys {
+                put_multi_header(out, CHECK, false);
+                put_path(out, key);
+                // Any version.
+                out.put_i32(-1);
+            }
+            for key in keys {
+                put_multi_header(out, SET_DATA, false);
+                put_path(out, key);
+                put_buffer(out, &value);
+                out.put_i32(-1);
+            }
+            put_multi_header(out, -1, true);
+        });
+        reply(set).await?;
+        Ok(())
     }
 
     pub(super) async fn create(&self, keys: Range<u32>, values: &Arc<Values>) -> Result<()> {
