@@ -59,15 +59,15 @@ impl<T: Table> Node<T> {
     }
 }
 
-/// Whether a command frees space, or is needed by a client that frees some: deletes, transactions that only
-/// delete, and the opening and ending of sessions.
+/// Whether a command frees space, or is needed by a client that frees some: deletes, transactions that only delete,
+/// settings, which may shorten the history, and the opening and ending of sessions.
 fn frees_space(payload: &Bytes) -> bool {
     match decode_command(payload.clone()).ok().and_then(|command| command.body) {
         Some(
             command::Body::CreateSession(_) | command::Body::EndSessions(_) | command::Body::RaiseHorizon(_),
         ) => true,
         Some(command::Body::Write(request)) => match request.operation {
-            Some(Operation::Delete(_)) => true,
+            Some(Operation::Delete(_) | Operation::SetSetting(_)) => true,
             Some(Operation::Txn(txn)) => txn.frees_space(),
             _ => false,
         },
