@@ -152,6 +152,10 @@ def stages(values, target):
             f"{values.increments} increments in every language while leaders are killed",
             [client_tests, "exactly-once", "--increments", str(values.increments)], needs="build", beside="conformance",
         ),
+        "bank": Stage(
+            "10,000 transfers by transactions in four languages while leaders are killed",
+            [client_tests, "bank", "--transfers", "10000"], needs="build",
+        ),
         # A change takes about a second.
         "changes": Stage(
             "9 changes of the members while every language counts",
@@ -334,7 +338,7 @@ def main():
         **{name: ["build", name] for name in ("python", "go", "chaos", "campaign", "failover", "growth", "soak")},
         **{
             name: ["build", "python", "go", name]
-            for name in ("conformance", "exactly-once", "changes", "short-lived", "bench-clients")
+            for name in ("conformance", "exactly-once", "bank", "changes", "short-lived", "bench-clients")
         },
         "lint": ["lint", "lint-e2e"],
     }

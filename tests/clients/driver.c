@@ -101,8 +101,10 @@ static bool start_range_call(const line_t *line, const gometa_client_t *client, 
     }
     if (strcmp(verb, "range") == 0) {
         call->kind = 'p';
-    } else if (strcmp(verb, "scan") == 0) {
+    } else if (strcmp(verb, "scan") == 0 || strcmp(verb, "digest") == 0) {
         call->kind = 'q';
+        call->scan.is_digest = strcmp(verb, "digest") == 0;
+        call->scan.low = 1;
     } else if (strcmp(verb, "count") == 0) {
         call->kind = 'n';
     } else {
@@ -362,7 +364,16 @@ static bool take_page(call_t *call, gometa_error_t **error)
     if (gometa_future_page(call->future, &page, error) != GOMETA_OK) {
         return false;
     }
-    if (page != NULL) {
+    if (scan->is_digest && page == NULL) {
+        begin();
+        printf("%s ok count=%" PRIu64 " adler32=%" PRIu32, call->number, scan->entries, scan->high << 16 | scan->low);
+        end();
+        return false;
+    }
+    if (scan->is_digest) {
+        add_to_digest(scan, page);
+        gometa_page_free(page);
+    } else if (page != NULL) {
         scan->pages = must(realloc(scan->pages, (scan->count + 1) * sizeof *scan->pages));
         scan->pages[scan->count++] = page;
     }
@@ -613,7 +624,8 @@ static void obey(char *text)
         cancel_call(&line);
     } else if (strcmp(line.verb, "bench") == 0) {
         start_bench(&line);
-    } else if (strcmp(line.verb, "scan") != 0 && strcmp(line.verb, "txn") != 0 && write_of(&line).symbol == NULL) {
+    } else if (strcmp(line.verb, "scan") != 0 && strcmp(line.verb, "digest") != 0 &&
+               strcmp(line.verb, "txn") != 0 && write_of(&line).symbol == NULL) {
         answer(line.number, "unsupported");
     } else {
         start_call(&line);

@@ -3,11 +3,12 @@
 import sys
 import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import gometa
 
-READS = ("get", "range", "scan", "count", "status", "members", "membership", "safe_to_stop")
+READS = ("get", "range", "scan", "digest", "count", "status", "members", "membership", "safe_to_stop")
 
 
 def is_true(word):
@@ -72,11 +73,15 @@ class Line:
             return "entry", (self.key(),), keywords | self.named("consistency", "min_revision")
         if self.verb in ("range", "scan", "count"):
             return self.verb, (), keywords | self.named(*RANGE)
+        if self.verb == "digest":
+            return "scan", (), keywords | self.named(*RANGE)
         if self.verb == "delete_prefix":
             return self.verb, (bytes.fromhex(self["prefix"]),), keywords
         if self.verb == "txn":
             return "txn", (), keywords | self.named("consistency", "min_revision")
         if self.verb in ("settings", "status", "members", "membership"):
+            return self.verb, (), keywords
+        if self.verb == "transfer":
             return self.verb, (), keywords
         if self.verb == "set_setting":
             value = int(self["number"]) if "number" in self.fields else None
@@ -109,6 +114,21 @@ class Line:
                 add(getattr(gometa.Op, kind)(*map(bytes.fromhex, arguments)))
         return txn
 
+    def transfer(self):
+        """Returns the function of a `transfer` line, for `Client.transaction`."""
+        source, target, note = (bytes.fromhex(self[name]) for name in ("from", "to", "note"))
+        amount = int(self["amount"])
+
+        def moved(txn, payer, payee):
+            if payer < amount:
+                return False
+            txn.set(source, str(payer - amount))
+            txn.set(target, str(payee + amount))
+            txn.set(note, b"%s %s %d" % (source, target, amount))
+            return True
+
+        return source, target, moved
+
     def shares(self):
         """Returns the number of calls of each caller of a `bench` line."""
         count, callers = int(self["count"]), int(self["callers"])
@@ -121,6 +141,17 @@ class Line:
         if self["call"] == "set":
             return "set", (self.key(), self.value())
         sys.exit(f"line {self.number}: cannot bench {self['call']}")
+
+
+class Digest:
+    """The number of entries, and Adler-32 over key and value of each, one after the other."""
+
+    def __init__(self):
+        self.count, self.sum = 0, 1
+
+    def add(self, entry):
+        self.count += 1
+        self.sum = zlib.adler32(entry.value, zlib.adler32(entry.key, self.sum))
 
 
 def truth(value):
@@ -179,6 +210,10 @@ def said(line, result):
     if verb == "txn":
         results = ",".join(map(done, result.results))
         return f"ok succeeded={truth(result.succeeded)} revision={result.revision} results={results}"
+    if verb == "digest":
+        return f"ok count={result.count} adler32={result.sum}"
+    if verb == "transfer":
+        return f"ok moved={truth(result)}"
     if verb == "settings":
         return " ".join(["ok", *(f"{setting.name}={setting.value}" for setting in result)])
     if verb == "set_setting":
@@ -233,9 +268,17 @@ def call(client, line):
     try:
         if name == "txn":
             result = line.txn(client).commit(**keywords)
+        elif name == "transfer":
+            source, target, moved = line.transfer()
+            result = client.transaction(lambda txn: moved(txn, int(txn.get(source)), int(txn.get(target))))
         else:
             result = getattr(client, name)(*arguments, **keywords)
-        if name == "scan":
+        if line.verb == "digest":
+            digest = Digest()
+            for entry in result:
+                digest.add(entry)
+            result = digest
+        elif name == "scan":
             # An iterator, which reads the pages.
             result = list(result)
     except gometa.GometaError as error:

@@ -6,7 +6,7 @@ import time
 
 import gometa
 
-from driver import READS, Line, failed, open_client, said, write
+from driver import READS, Digest, Line, failed, open_client, said, write
 
 
 async def call(client, line):
@@ -14,10 +14,23 @@ async def call(client, line):
     try:
         if name == "txn":
             result = line.txn(client).commit(**keywords)
+        elif name == "transfer":
+            source, target, moved = line.transfer()
+
+            async def transfer(txn):
+                return moved(txn, int(await txn.get(source)), int(await txn.get(target)))
+
+            result = client.transaction(transfer)
         else:
             result = getattr(client, name)(*arguments, **keywords)
         # A scan is an iterator, which reads the pages.
-        result = [entry async for entry in result] if name == "scan" else await result
+        if line.verb == "digest":
+            digest = Digest()
+            async for entry in result:
+                digest.add(entry)
+            result = digest
+        else:
+            result = [entry async for entry in result] if name == "scan" else await result
     except asyncio.CancelledError:
         # asyncio's own exception has no fields.
         error = gometa.CancelledError(

@@ -88,7 +88,28 @@ typedef struct {
     bool keys_only;
     gometa_page_t **pages;
     size_t count;
+    /* Of a digest, which keeps no pages. */
+    bool is_digest;
+    uint64_t entries;
+    uint32_t low, high;
 } scan_t;
+
+/* Adds a page to a digest: Adler-32, which begins with low 1. */
+static void add_to_digest(scan_t *scan, const gometa_page_t *page)
+{
+    for (size_t i = 0; i < gometa_page_count(page); i++) {
+        const gometa_entry_t *entry = gometa_page_entry(page, i);
+        size_t lengths[2];
+        const uint8_t *parts[2] = {gometa_entry_key(entry, &lengths[0]), gometa_entry_value(entry, &lengths[1])};
+        for (size_t part = 0; part < 2; part++) {
+            for (size_t j = 0; j < lengths[part]; j++) {
+                scan->low = (scan->low + parts[part][j]) % 65521;
+                scan->high = (scan->high + scan->low) % 65521;
+            }
+        }
+        scan->entries++;
+    }
+}
 
 /* Writes one field of all entries. */
 static void put_entries(const scan_t *scan, const uint8_t *(*field)(const gometa_entry_t *, size_t *))

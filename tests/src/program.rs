@@ -144,11 +144,16 @@ impl Process {
     }
 
     fn memory_kib(&self, label: &str) -> u64 {
-        let status = read(Path::new(&format!("/proc/{}/status", self.id())));
-        let line = status.lines().find_map(|line| line.strip_prefix(label));
-        line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok())
-            .unwrap_or_else(|| panic!("process {} has no {label} {status}", self.id()))
+        memory_kib(self.id(), label)
     }
+}
+
+/// Returns a figure of a process's memory, in KiB: `VmRSS:` or `VmHWM:`.
+pub(crate) fn memory_kib(id: u32, label: &str) -> u64 {
+    let status = read(Path::new(&format!("/proc/{id}/status")));
+    let line = status.lines().find_map(|line| line.strip_prefix(label));
+    line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok())
+        .unwrap_or_else(|| panic!("process {id} has no {label} {status}"))
 }
 
 impl Drop for Process {

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/adler32"
 	"os"
 	"reflect"
 	"strconv"
@@ -126,6 +127,9 @@ func (c command) key() string {
 	return string(c.bytes("key"))
 }
 
+// ownVerbs are the verbs that are not named like a method.
+var ownVerbs = map[string]bool{"bench": true, "digest": true, "transfer": true, "txn": true}
+
 // driver has the open clients and the calls in flight.
 type driver struct {
 	clients map[string]*gometa.Client
@@ -195,7 +199,7 @@ func (r *driver) do(line command) {
 		}
 		r.answer(line.number, "", nil)
 	default:
-		if line.verb != "bench" && line.verb != "txn" && !method(r.client(line), line).IsValid() {
+		if !ownVerbs[line.verb] && !method(r.client(line), line).IsValid() {
 			r.say("%s unsupported", line.number)
 			return
 		}
@@ -240,6 +244,8 @@ func call(ctx context.Context, client *gometa.Client, line command) (string, err
 		return fmt.Sprintf("revision=%d%s %s", page.Revision, next, shown(page.Entries, line.flag("keys_only"))), err
 	case "scan":
 		return scanned(client.Scan(ctx, line.keys(), reading(line)...), line.flag("keys_only"))
+	case "digest":
+		return digest(client.Scan(ctx, line.keys(), reading(line)...))
 	case "count":
 		count, err := client.Count(ctx, line.keys(), reading(line)...)
 		return fmt.Sprintf("count=%d", count), err
@@ -249,6 +255,9 @@ func call(ctx context.Context, client *gometa.Client, line command) (string, err
 	case "txn":
 		result, err := client.Commit(ctx, line.txn(), reading(line)...)
 		return transacted(result), err
+	case "transfer":
+		moved, err := transfer(ctx, client, line)
+		return fmt.Sprintf("moved=%t", moved), err
 	case "settings":
 		settings, err := client.Settings(ctx)
 		return valued(settings), err
@@ -324,6 +333,19 @@ func scanned(scan *gometa.Scan, keysOnly bool) (string, error) {
 		entries = append(entries, scan.Entry())
 	}
 	return fmt.Sprintf("revision=%d %s", scan.Revision(), shown(entries, keysOnly)), scan.Err()
+}
+
+// digest reads like a scan, and keeps no entries.
+func digest(scan *gometa.Scan) (string, error) {
+	defer scan.Close()
+	sum, count := adler32.New(), 0
+	for scan.Next() {
+		entry := scan.Entry()
+		sum.Write([]byte(entry.Key))
+		sum.Write(entry.Value)
+		count++
+	}
+	return fmt.Sprintf("count=%d adler32=%d", count, sum.Sum32()), scan.Err()
 }
 
 func changing(line command) []gometa.ChangeOption {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -115,4 +116,36 @@ func transacted(result gometa.TxnResult) string {
 		results = append(results, text)
 	}
 	return fmt.Sprintf("succeeded=%t revision=%d results=%s", result.Succeeded, result.Revision, strings.Join(results, ","))
+}
+
+// transfer moves an amount from one account to another, and notes that; false if there is too little.
+func transfer(ctx context.Context, client *gometa.Client, line command) (bool, error) {
+	from, to, note := string(line.bytes("from")), string(line.bytes("to")), string(line.bytes("note"))
+	amount := line.unsigned("amount")
+	moved := false
+	err := client.Transaction(ctx, func(tx *gometa.Transaction) error {
+		payer, err := balance(tx, from)
+		if err != nil {
+			return err
+		}
+		payee, err := balance(tx, to)
+		if err != nil {
+			return err
+		}
+		if moved = payer >= amount; moved {
+			tx.Set(from, []byte(strconv.FormatUint(payer-amount, 10)))
+			tx.Set(to, []byte(strconv.FormatUint(payee+amount, 10)))
+			tx.Set(note, []byte(fmt.Sprintf("%s %s %d", from, to, amount)))
+		}
+		return nil
+	})
+	return moved, err
+}
+
+func balance(tx *gometa.Transaction, account string) (uint64, error) {
+	value, err := tx.Get(account)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(string(value), 10, 64)
 }

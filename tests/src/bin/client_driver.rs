@@ -13,10 +13,11 @@ use std::{
 use anyhow::Context as _;
 use gometa_client::{
     Arguments, Client, Deleted, Entry, Error, ErrorKind, MembersChanged, MembersVersion, Membership,
-    Operation, Outcome, Page, Range, ReadOptions, Reply, Request, Written, blocking,
+    Operation, Outcome, Page, Range, ReadOptions, Reply, Request, Transaction, Written, blocking,
 };
 use gometa_tests::{
     clients::{
+        digest::Digest,
         line::{Line, hex, unhex},
         txn::{transacted, txn},
     },
@@ -118,6 +119,31 @@ fn at_once(state: &State, line: &Line) -> anyhow::Result<Said> {
     }))
 }
 
+/// Moves an amount from one account to another, and notes that; false if there is too little.
+async fn transfer(client: &Client, line: &Line) -> anyhow::Result<Result<bool, Error>> {
+    let (from, to, note) = (line.bytes("from")?, line.bytes("to")?, line.bytes("note")?);
+    let amount = line.number("amount")?.context("there is no amount")?;
+    let (from, to, note) = (&from, &to, &note);
+    let moved = client.transaction(|txn| async move {
+        let payer = balance(&txn, from).await?;
+        let payee = balance(&txn, to).await?;
+        if payer < amount {
+            return Ok(false);
+        }
+        txn.set(from, (payer - amount).to_string());
+        txn.set(to, (payee + amount).to_string());
+        let (from, to) = (String::from_utf8_lossy(from), String::from_utf8_lossy(to));
+        txn.set(note, format!("{from} {to} {amount}"));
+        Ok(true)
+    });
+    Ok(moved.await)
+}
+
+async fn balance(txn: &Transaction, account: &[u8]) -> Result<u64, Error> {
+    let value = txn.get(account).await?.unwrap_or_default();
+    Ok(std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
 async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
     if line.verb == "bench" {
         return bench(opened, line).await;
@@ -152,6 +178,7 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
         }
         "range" => client.range(range(line)?).await.map(|page| page_text(line, &page)),
         "scan" => scan(&client, line).await?,
+        "digest" => digest(&client, line).await?,
         "count" => client.count(range(line)?).await.map(|count| format!("ok count={count}")),
         "delete_prefix" => {
             let deleted = client.delete_prefix(line.bytes("prefix")?).await;
@@ -161,6 +188,7 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
             let txn = txn(line)?.options(read_options(line)?);
             client.commit(txn).await.map(|answer| transacted(&answer))
         }
+        "transfer" => transfer(&client, line).await?.map(|moved| format!("ok moved={moved}")),
         "settings" => client.settings().await.map(|settings| {
             let settings = settings.iter().map(|setting| format!(" {}={}", setting.name, setting.value));
             format!("ok{}", settings.collect::<String>())
@@ -265,6 +293,19 @@ async fn scan(client: &Client, line: &Line) -> anyhow::Result<Said> {
     }
     let revision = scan.revision().context("a page has a revision")?;
     Ok(Ok(format!("ok revision={revision} {}", entries(line, &found))))
+}
+
+/// Reads like a scan, and keeps no entries.
+async fn digest(client: &Client, line: &Line) -> anyhow::Result<Said> {
+    let mut scan = client.scan(range(line)?);
+    let mut digest = Digest::default();
+    while let Some(entry) = scan.next().await {
+        match entry {
+            Ok(entry) => digest.add(&entry.key, &entry.value),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Ok(format!("ok {digest}")))
 }
 
 /// A page as text.

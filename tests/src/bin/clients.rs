@@ -4,6 +4,7 @@
 //! gometa-clients conformance [--clients rust,c] [--only TEXT]
 //! gometa-clients exactly-once [--increments 10000] [--every-ms 3000]
 //! gometa-clients exactly-once --changes 100 [--keys 10000]
+//! gometa-clients bank [--transfers 2000] [--every-ms 3000]
 //! gometa-clients short-lived [--count 12000]
 //! gometa-clients bench [--rounds 9]
 //! ```
@@ -18,6 +19,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use gometa_tests::clients::{
     Places,
+    bank::{Banked, CLIENTS, bank},
     bench::bench,
     changes::{Churn, exactly_once_under_changes},
     counters::{Sum, exactly_once},
@@ -61,6 +63,15 @@ enum Task {
         #[arg(long, requires = "changes")]
         seed: Option<u64>,
     },
+    /// Moves money between accounts by transactions with every client that has them, while leaders are killed.
+    Bank {
+        /// The number of transfers of all clients together.
+        #[arg(long, default_value_t = 2_000)]
+        transfers: usize,
+        /// The milliseconds between two kills.
+        #[arg(long, default_value_t = 3_000)]
+        every_ms: u64,
+    },
     /// Opens clients in each language that write once and close, one after another; none may leave a session.
     ShortLived {
         /// The number of clients in each language.
@@ -77,7 +88,8 @@ enum Task {
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    let clients = if arguments.clients.is_empty() { all_clients() } else { arguments.clients };
+    let chosen = arguments.clients;
+    let clients = if chosen.is_empty() { all_clients() } else { chosen.clone() };
     let running = std::env::current_exe()?;
     // target/release/gometa-clients
     let target: PathBuf = running.ancestors().nth(2).context("this program has a directory")?.to_owned();
@@ -96,6 +108,9 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             Task::ExactlyOnce { increments, every_ms, .. } => {
                 count(&places, &clients, increments, Duration::from_millis(every_ms)).await
+            }
+            Task::Bank { transfers, every_ms } => {
+                move_money(&places, &chosen, transfers, Duration::from_millis(every_ms)).await
             }
             Task::ShortLived { count } => run_short_lived(&places, &clients, count).await,
             Task::Bench { rounds } => measure(&places, &clients, rounds).await,
@@ -122,6 +137,24 @@ async fn count(
     let (sums, kills) = exactly_once(places, clients, increments, every).await?;
     tell_sums(&sums);
     tell(&format!("every sum is exact; the leader was killed {kills} times\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn move_money(
+    places: &Places<'_>,
+    clients: &[String],
+    transfers: usize,
+    every: Duration,
+) -> anyhow::Result<ExitCode> {
+    let able: Vec<String> = CLIENTS.map(str::to_owned).to_vec();
+    let clients = if clients.is_empty() { &able } else { clients };
+    let Banked { made, refused, kills, revisions, took } = bank(places, clients, transfers, every).await?;
+    tell(&format!(
+        "{}: {made} transfers, {refused} refused, in {:.1} s; the leader was killed {kills} times\n",
+        clients.join(", "),
+        took.as_secs_f64()
+    ));
+    tell(&format!("every account is exact at {revisions} revisions, and no transfer was made twice\n"));
     Ok(ExitCode::SUCCESS)
 }
 

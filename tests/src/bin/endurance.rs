@@ -1,13 +1,15 @@
-//! Long loads on three nodes on this machine: `gometa-endurance growth`, `join` and `return`.
+//! Long loads on three nodes on this machine: `gometa-endurance growth`, `join`, `scan` and `return`.
 //!
 //! Needs gometa-server beside it (`make build`). docs/evidence.md has results.
 #![forbid(unsafe_code)]
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use gometa_tests::{
-    endurance::{Absence, Disk, Joining, growth, joins, returns},
+    clients::{Places, table::root},
+    endurance::{Absence, Disk, Joining, SCANNING, Scanning, Scans, growth, joins, returns, scans},
     print_line,
 };
 
@@ -43,6 +45,21 @@ enum What {
         /// The seconds for which the load is measured before
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
         before: u64,
+    },
+    /// Have each language scan all keys under load, one after the other; fails if a scan is wrong or a bound is broken
+    Scan {
+        /// The number of keys, with values of 128 bytes
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+        keys: u64,
+        /// The load, in sets a second
+        #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..))]
+        rate: u64,
+        /// The seconds for which the load is measured before
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+        before: u64,
+        /// The clients, separated by commas
+        #[arg(long, value_delimiter = ',', default_values_t = SCANNING.map(str::to_owned))]
+        clients: Vec<String>,
     },
     /// Kill a follower, let it miss sets, and measure its return under load
     Return {
@@ -91,6 +108,21 @@ async fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         }
+        What::Scan { keys, rate, before, clients } => {
+            let before = Duration::from_secs(before);
+            match scan(&clients, Scanning { keys, rate, before }).await {
+                Ok(scans) => {
+                    print_line(&scans.text());
+                    if !scans.broken().is_empty() {
+                        return ExitCode::FAILURE;
+                    }
+                }
+                Err(error) => {
+                    print_line(&format!("{error:#}"));
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
         What::Return { keys, missed, wiped, damaged, rate, before } => {
             let before = Duration::from_secs(before);
             let (disk, said) = match (wiped, damaged) {
@@ -112,4 +144,11 @@ async fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+async fn scan(clients: &[String], scanning: Scanning) -> anyhow::Result<Scans> {
+    let running = std::env::current_exe()?;
+    // target/release/gometa-endurance
+    let target = running.ancestors().nth(2).context("this program has a directory")?;
+    scans(&Places { root: root(), target }, clients, scanning).await
 }

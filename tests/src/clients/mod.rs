@@ -9,14 +9,18 @@
 //!   [`table`]: all of them with all clients.
 //! - [`counters`]: concurrent increments while leaders are killed, whose sums must be exact; [`changes`]: the same while
 //!   members change.
+//! - [`digest`]: the digest of what a scan has returned.
+//! - [`mod@bank`]: transfers between accounts by every client, while leaders are killed.
 //! - [`mod@short_lived`]: short-lived clients, which leave no session.
 //! - [`mod@bench`]: the throughput of each client compared with the Rust client.
 
+pub mod bank;
 pub mod bench;
 pub mod changes;
 pub mod cluster;
 pub mod command;
 pub mod counters;
+pub mod digest;
 pub mod line;
 pub mod play;
 pub mod process;
@@ -77,6 +81,14 @@ impl Driver {
             ("ERL_CRASH_DUMP_SECONDS".to_owned(), "0".into()),
         ];
         Ok(Driver::Process(Process::start(name, &command, &variables).await?))
+    }
+
+    /// Returns the highest resident memory of its process so far, in KiB; 0 if each call has a process.
+    pub fn peak_kib(&self) -> u64 {
+        match self {
+            Driver::Process(process) => process.peak_kib(),
+            Driver::Commands(_) => 0,
+        }
     }
 
     /// Returns the verbs that it does not support.

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::line::{Answer, Line};
-use crate::lock;
+use crate::{lock, program::memory_kib};
 
 /// The deadline for a driver's first line, which includes the start of an interpreter.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -118,6 +118,11 @@ impl Process {
             without,
             why_without,
         })
+    }
+
+    /// Returns the highest resident memory so far, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        self.child.id().map_or(0, |id| memory_kib(id, "VmHWM:"))
     }
 
     /// Returns the verbs that it does not support.

@@ -18,7 +18,7 @@ const CLIENTS: u64 = 8;
 /// The sets in flight of each client, when sets are as fast as possible.
 const IN_FLIGHT: u64 = 32;
 const TIMEOUT: Duration = Duration::from_secs(30);
-const VALUE: [u8; 128] = [b'v'; 128];
+const VALUE_BYTES: usize = 128;
 
 /// The latencies of some sets.
 #[derive(Clone, Default, Debug)]
@@ -35,28 +35,67 @@ impl Latencies {
     }
 }
 
-/// Where a load puts its latencies, until they are taken.
+/// A set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Write {
+    pub(crate) revision: u64,
+    /// The number of its key.
+    pub(crate) key: u64,
+    /// The number of its value.
+    pub(crate) value: u64,
+}
+
+/// Where a load puts its latencies, until they are taken, and its sets, if it notes them.
 #[derive(Clone, Default)]
-pub(crate) struct Meter(Arc<Mutex<Vec<Duration>>>);
+pub(crate) struct Meter {
+    latencies: Arc<Mutex<Vec<Duration>>>,
+    writes: Option<Arc<Mutex<Vec<Write>>>>,
+}
 
 impl Meter {
-    /// What was measured since the last call.
-    pub(crate) fn take(&self) -> Latencies {
-        Latencies(std::mem::take(&mut lock(&self.0)))
+    /// One that notes sets as well.
+    pub(crate) fn noting() -> Meter {
+        Meter { writes: Some(Arc::default()), ..Meter::default() }
     }
 
-    fn add(&self, latency: Duration) {
-        lock(&self.0).push(latency);
+    /// What was measured since the last call.
+    pub(crate) fn take(&self) -> Latencies {
+        Latencies(std::mem::take(&mut lock(&self.latencies)))
     }
+
+    /// The sets that were noted.
+    pub(crate) fn writes(&self) -> Vec<Write> {
+        self.writes.as_ref().map(|writes| lock(writes).clone()).unwrap_or_default()
+    }
+
+    fn add(&self, latency: Duration, write: Option<Write>) {
+        lock(&self.latencies).push(latency);
+        if let (Some(writes), Some(write)) = (&self.writes, write) {
+            lock(writes).push(write);
+        }
+    }
+}
+
+/// The name of a key; the order of the names is that of the numbers.
+pub(crate) fn key(number: u64) -> String {
+    format!("key/{number:08}")
+}
+
+/// The value of this number.
+pub(crate) fn value(number: u64) -> Vec<u8> {
+    let mut value = format!("{number:020}").into_bytes();
+    value.resize(VALUE_BYTES, b'v');
+    value
 }
 
 fn clients(ensemble: &Ensemble) -> Vec<Client> {
     (0..CLIENTS).map(|_| ensemble.client(TIMEOUT)).collect()
 }
 
-async fn set(client: &Client, number: u64, keys: u64) -> Result<(), String> {
-    let written = client.set(format!("key/{:08}", number % keys), VALUE).await;
-    written.map(drop).map_err(|error| format!("set {number}: {error}"))
+async fn set(client: &Client, number: u64, keys: u64) -> Result<Write, String> {
+    let written = client.set(key(number % keys), value(number)).await;
+    let written = written.map_err(|error| format!("set {number}: {error}"))?;
+    Ok(Write { revision: written.revision, key: number % keys, value: number })
 }
 
 /// Sets `count` times, as fast as possible, the keys one after the other.
@@ -75,8 +114,8 @@ pub(crate) async fn fast(ensemble: &Ensemble, count: u64, keys: u64, meter: &Met
                     let begun = Instant::now();
                     // Spread over the keys, so that no order of theirs helps the table.
                     let written = set(&client, number.wrapping_mul(0x9e37_79b1), keys).await;
-                    written.unwrap_or_else(|error| panic!("{error}"));
-                    meter.add(begun.elapsed());
+                    let write = written.unwrap_or_else(|error| panic!("{error}"));
+                    meter.add(begun.elapsed(), Some(write));
                 }
             });
         }
@@ -94,7 +133,12 @@ pub(crate) struct Steady {
 impl Steady {
     /// `rate` is in sets a second. A latency counts from the moment at which the set was due, also that of a failed set.
     pub(crate) fn start(ensemble: &Ensemble, rate: u64, keys: u64) -> Steady {
-        let (stops, meter) = (Arc::new(AtomicBool::new(false)), Meter::default());
+        Steady::metered(ensemble, rate, keys, Meter::default())
+    }
+
+    /// The same, with a meter that may note sets.
+    pub(crate) fn metered(ensemble: &Ensemble, rate: u64, keys: u64, meter: Meter) -> Steady {
+        let stops = Arc::new(AtomicBool::new(false));
         let (stopped, measured, clients) = (stops.clone(), meter.clone(), clients(ensemble));
         let task = tokio::spawn(async move {
             let begun = Instant::now();
@@ -106,7 +150,7 @@ impl Steady {
                 let (client, meter) = (clients[(number % CLIENTS) as usize].clone(), measured.clone());
                 running.spawn(async move {
                     let written = set(&client, number, keys).await;
-                    meter.add(due.elapsed());
+                    meter.add(due.elapsed(), written.as_ref().ok().copied());
                     written.err()
                 });
                 number += 1;

@@ -1,5 +1,5 @@
-//! Long loads on three nodes: whether directories and memory stay within their bounds, how followers come back, and how
-//! members change.
+//! Long loads on three nodes: whether directories and memory stay within their bounds, how followers come back, how
+//! members change, and how scans go beside sets.
 //!
 //! Everything shares one machine and one disk, the load generator too. Latencies are those of single sets.
 
@@ -8,7 +8,9 @@ mod joins;
 mod load;
 mod picture;
 mod returns;
+mod scans;
 
 pub use growth::{Growth, growth};
 pub use joins::{Joined, Joining, joins};
 pub use returns::{Absence, Disk, Return, returns};
+pub use scans::{SCANNING, Scanned, Scanning, Scans, scans};

@@ -20,6 +20,7 @@ mod foreign;
 mod founding;
 mod handover;
 mod health;
+mod history;
 mod hung;
 mod inspect;
 mod isolation;

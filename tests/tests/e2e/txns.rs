@@ -1,24 +1,10 @@
 //! Transactions on real processes.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use gometa_client::{
-    Client, Compare, ErrorKind, Op, OpResult, Outcome, Range, ReadOptions, Relation, Result, Transaction, Txn,
-};
+use gometa_client::{Compare, ErrorKind, Op, OpResult, Range, ReadOptions, Relation, Txn};
 use gometa_proto::v1::{self, compare::Operand, request::Operation, response, txn_operation};
-use gometa_tests::{
-    ensemble::Ensemble,
-    random,
-    wait::{PATIENCE, until},
-};
-use tokio::task::JoinSet;
+use gometa_tests::ensemble::Ensemble;
 
 use crate::wire::Wire;
 
@@ -83,119 +69,6 @@ async fn a_branch_is_executed_as_one_and_every_node_tells_the_same_of_it() {
     let [OpResult::Entry(Some(large)), OpResult::Left(left)] = &gets.results[..] else { panic!("{gets:?}") };
     assert_eq!((large.value.len(), left.kind()), (1 << 20, ErrorKind::TooLarge));
     assert_eq!(left.actual_revision(), Some(gets.revision));
-}
-
-/// Accounts, each with this much at first.
-const ACCOUNTS: u64 = 20;
-const EACH: u64 = 100;
-
-fn account(number: u64) -> String {
-    format!("bank/account/{number:03}")
-}
-
-async fn balance(txn: &Transaction, number: u64) -> Result<u64> {
-    let value = txn.get(account(number)).await?.expect("the account exists");
-    Ok(std::str::from_utf8(&value).unwrap().parse().unwrap())
-}
-
-/// Moves money between two accounts, and notes that under a key of its own; false if there is not enough.
-async fn transfer(client: &Client, name: &str, from: u64, to: u64, amount: u64) -> Result<bool> {
-    client
-        .transaction(|txn| async move {
-            let source = balance(&txn, from).await?;
-            let target = balance(&txn, to).await?;
-            if source < amount {
-                return Ok(false);
-            }
-            txn.set(account(from), (source - amount).to_string());
-            txn.set(account(to), (target + amount).to_string());
-            txn.set(name, format!("{from} {to} {amount}"));
-            Ok(true)
-        })
-        .await
-}
-
-/// The balances at a revision, ascending by account.
-async fn balances(client: &Client, revision: u64) -> Vec<u64> {
-    let page = client.range(Range::prefix("bank/account/").at_revision(revision)).await.unwrap();
-    page.entries.iter().map(|entry| std::str::from_utf8(&entry.value).unwrap().parse().unwrap()).collect()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn money_is_moved_once_and_never_lost_while_leaders_are_killed() {
-    let mut ensemble = Ensemble::start(3).await;
-    let mut random = random::of_this_run("money");
-    let client = ensemble.client(TIMEOUT);
-    let opened =
-        (0..ACCOUNTS).fold(Txn::new(), |txn, number| txn.then(Op::set(account(number), EACH.to_string())));
-    let opened = client.commit(opened).await.unwrap().revision;
-    let moved = Arc::new(AtomicU64::new(0));
-    let stop = Arc::new(AtomicU64::new(0));
-    let mut tellers = JoinSet::new();
-    for teller in 0..8_u64 {
-        let (client, moved, stop) = (ensemble.client(TIMEOUT), moved.clone(), stop.clone());
-        let mut random = random::seeded(random.word());
-        tellers.spawn(async move {
-            let mut done = 0;
-            for number in 0.. {
-                if stop.load(Ordering::Relaxed) > 0 {
-                    break;
-                }
-                let from = random.below(ACCOUNTS);
-                let to = (from + 1 + random.below(ACCOUNTS - 1)) % ACCOUNTS;
-                let name = format!("bank/moved/{teller}/{number}");
-                match transfer(&client, &name, from, to, 1 + random.below(40)).await {
-                    Ok(true) => {
-                        done += 1;
-                        moved.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Ok(false) => {}
-                    Err(error) => assert_eq!(error.outcome(), Outcome::NotApplied, "{error}"),
-                }
-            }
-            done
-        });
-    }
-    let more = async |count: u64| {
-        let enough = moved.load(Ordering::Relaxed) + count;
-        until("transfers are made", PATIENCE, || async {
-            let made = moved.load(Ordering::Relaxed);
-            if made >= enough { Ok(()) } else { Err(format!("{made} of {enough}")) }
-        })
-        .await;
-    };
-    for _ in 0..4 {
-        more(100).await;
-        let leader = ensemble.leader().await;
-        ensemble.kill(leader);
-        more(50).await;
-        ensemble.restart(leader).await;
-    }
-    stop.store(1, Ordering::Relaxed);
-    let done: u64 = tellers.join_all().await.into_iter().sum();
-
-    // What was noted is what was moved, once each.
-    let mut expected: BTreeMap<u64, u64> = (0..ACCOUNTS).map(|number| (number, EACH)).collect();
-    let mut noted = client.scan(Range::prefix("bank/moved/"));
-    let mut count = 0;
-    let mut transfers = Vec::new();
-    while let Some(entry) = noted.next().await {
-        let entry = entry.unwrap();
-        assert_eq!(entry.version, 1, "{entry:?}");
-        transfers.push((entry.mod_revision, String::from_utf8(entry.value.to_vec()).unwrap()));
-        count += 1;
-    }
-    assert_eq!(count, done);
-    transfers.sort();
-    for (revision, transfer) in &transfers {
-        let parts: Vec<u64> = transfer.split(' ').map(|part| part.parse().unwrap()).collect();
-        *expected.get_mut(&parts[0]).unwrap() -= parts[2];
-        *expected.get_mut(&parts[1]).unwrap() += parts[2];
-        let found = balances(&client, *revision).await;
-        assert_eq!(found, expected.values().copied().collect::<Vec<_>>(), "at {revision}: {transfer}");
-    }
-    assert_eq!(balances(&client, opened).await, vec![EACH; ACCOUNTS as usize]);
-    ensemble.converged(&ensemble.all()).await;
 }
 
 fn compare(operand: Operand) -> v1::Compare {
