@@ -109,7 +109,7 @@ type Error struct {
 	Leader string
 	// ActualRevision is, for ErrCASMismatch and ErrAlreadyExists, the key's ModRevision, 0 if the key does not exist; for
 	// ErrGuardFailed, the CreateRevision of the guard's key, 0 if it does not exist; for ErrCompacted, the oldest revision
-	// that can be read. It is nil for all other kinds.
+	// that can be read; for ErrTooLarge of an OpResult, the revision at which its result can be read. It is nil otherwise.
 	ActualRevision *uint64
 
 	cause error

@@ -87,6 +87,19 @@ typedef struct {
     uint64_t leader;
 } request_t;
 
+// Creates options of a read.
+static gometa_status_t new_read_options(uint32_t consistency, uint64_t min_revision, gometa_read_options_t **options,
+                                        gometa_error_t **error)
+{
+    gometa_status_t status = gometa_read_options_new(options, error);
+    if (status == GOMETA_OK) {
+        // Neither argument is invalid.
+        gometa_read_options_set_consistency(*options, consistency, NULL);
+        gometa_read_options_set_min_revision(*options, min_revision, NULL);
+    }
+    return status;
+}
+
 // Creates a range with options of its read.
 static gometa_status_t new_range(_GoString_ prefix, _GoString_ start, _GoString_ end, _GoString_ delimiter,
                                  uint64_t at_revision, uint64_t limit, bool reverse, bool keys_only,
@@ -95,14 +108,12 @@ static gometa_status_t new_range(_GoString_ prefix, _GoString_ start, _GoString_
 {
     gometa_read_options_t *options = NULL;
     gometa_range_t *made = NULL;
-    gometa_status_t status = gometa_read_options_new(&options, error);
+    gometa_status_t status = new_read_options(consistency, min_revision, &options, error);
     if (status == GOMETA_OK) {
         status = gometa_range_new(&made, error);
     }
     if (status == GOMETA_OK) {
         // No argument is NULL, so none of these fails.
-        gometa_read_options_set_consistency(options, consistency, NULL);
-        gometa_read_options_set_min_revision(options, min_revision, NULL);
         gometa_range_set_read_options(made, options, NULL);
         gometa_range_set_prefix(made, _GoStringPtr(prefix), _GoStringLen(prefix), NULL);
         gometa_range_set_start(made, _GoStringPtr(start), _GoStringLen(start), NULL);
@@ -122,14 +133,12 @@ static gometa_status_t new_range(_GoString_ prefix, _GoString_ start, _GoString_
 static gometa_status_t new_txn(uint32_t consistency, uint64_t min_revision, gometa_txn_t **txn, gometa_error_t **error)
 {
     gometa_read_options_t *options = NULL;
-    gometa_status_t status = gometa_read_options_new(&options, error);
+    gometa_status_t status = new_read_options(consistency, min_revision, &options, error);
     if (status == GOMETA_OK) {
         status = gometa_txn_new(txn, error);
     }
     if (status == GOMETA_OK) {
-        // No argument is NULL, so none of these fails.
-        gometa_read_options_set_consistency(options, consistency, NULL);
-        gometa_read_options_set_min_revision(options, min_revision, NULL);
+        // No argument is NULL, so this does not fail.
         gometa_txn_set_read_options(*txn, options, NULL);
     }
     gometa_read_options_free(options);
@@ -276,12 +285,13 @@ static gometa_status_t start_get(const gometa_client_t *client, const arguments_
                                  gometa_error_t **error)
 {
     gometa_read_options_t *options = NULL;
+    gometa_status_t status = GOMETA_OK;
     if (with->consistency != GOMETA_LINEARIZABLE || with->revision != 0) {
-        gometa_read_options_new(&options, NULL);
-        gometa_read_options_set_consistency(options, with->consistency, NULL);
-        gometa_read_options_set_min_revision(options, with->revision, NULL);
+        status = new_read_options(with->consistency, with->revision, &options, error);
     }
-    gometa_status_t status = gometa_client_get_with_async(client, with->key, with->key_len, options, future, error);
+    if (status == GOMETA_OK) {
+        status = gometa_client_get_with_async(client, with->key, with->key_len, options, future, error);
+    }
     gometa_read_options_free(options);
     return status;
 }

@@ -168,8 +168,9 @@ type OpResult struct {
 // it; on other transactions they have no effect. That a comparison does not hold is not an error.
 //
 // It returns ErrInvalidArgument for an empty key, a key that a branch writes twice, and a range that has a revision or stands
-// between two writes to its keys; ErrTooLarge for more than 128 comparisons, or operations in a branch, or more bytes than Set
-// may have; and the errors of Set.
+// between two writes to its keys; ErrTooLarge for more than 128 comparisons, more than 128 operations in a branch, more than
+// 1,052,800 bytes encoded, or if the keys that it compares or may write have more than 8 MiB of values together; and the
+// errors of Set.
 func (c *Client) Commit(ctx context.Context, txn *Txn, options ...ReadOption) (TxnResult, error) {
 	if txn == nil {
 		return TxnResult{}, invalid(operationTxn, "the transaction is nil")
@@ -195,8 +196,11 @@ func (c *Client) Commit(ctx context.Context, txn *Txn, options ...ReadOption) (T
 //		return nil
 //	})
 //
+// A function that writes may read 128 keys and write 128, within the limits of Commit.
+//
 // It returns the function's error as it is; the writes then have no effect. It returns ErrDeadlineExceeded with
-// OutcomeNotApplied if other writes have changed what the function reads each time, and the errors of Commit.
+// OutcomeNotApplied if other writes have changed what the function reads each time, with OutcomeUnknown if the time ends
+// while a commit awaits its answer, and the errors of Commit.
 func (c *Client) Transaction(ctx context.Context, function func(tx *Transaction) error) error {
 	if function == nil {
 		return invalid(operationTxn, "the function is nil")
@@ -234,8 +238,9 @@ func (c *Client) begin(ctx context.Context) (*Transaction, error) {
 	return tx, c.core.library.begin(timeout, c.guard, &tx.attempts)
 }
 
-// Transaction is what the function of Client.Transaction reads and writes. It must not be used after the function has
-// returned: Get then returns ErrInvalidArgument, Set and Delete have no effect.
+// Transaction is what the function of Client.Transaction reads and writes. It is safe for concurrent use while the function
+// runs. It must not be used after a call of the function has returned: while the function is called again, a late Set is a
+// write of that call. After Client.Transaction has returned, Get returns ErrInvalidArgument, Set and Delete have no effect.
 type Transaction struct {
 	client   *Client
 	ctx      context.Context

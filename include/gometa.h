@@ -392,9 +392,10 @@ const char *gometa_error_leader_address(const gometa_error_t *error);
 
 // Writes a revision to `*revision`, which may be NULL: with GOMETA_CAS_MISMATCH and GOMETA_ALREADY_EXISTS the key's
 // mod_revision, 0 if the key does not exist; with GOMETA_GUARD_FAILED the create_revision of the guard's key, 0 if it
-// does not exist; with GOMETA_COMPACTED the oldest revision that can be read.
+// does not exist; with GOMETA_COMPACTED the oldest revision that can be read; with GOMETA_TOO_LARGE of
+// gometa_txn_result_error, the revision at which the result can be read.
 //
-// Returns whether the error has it: these four do. Else `*revision` is unchanged.
+// Returns whether the error has it. Else `*revision` is unchanged.
 bool gometa_error_actual_revision(const gometa_error_t *error, uint64_t *revision);
 
 // Frees an error. NULL is a no-op.
@@ -453,7 +454,8 @@ gometa_status_t gometa_client_new(const char *peers,
                                   gometa_error_t **error);
 
 // Creates a second handle on the same client and connection, with a timeout of its own for the calls made through it.
-// Both handles must be freed with gometa_client_free, in any order. Closing either closes both.
+// Its guard is that of `client`. Both handles must be freed with gometa_client_free, in any order. Closing either
+// closes both.
 //
 // Returns GOMETA_INVALID_ARGUMENT if `timeout_ms` is 0 or above 31,536,000,000 (365 days).
 gometa_status_t gometa_client_with_timeout(const gometa_client_t *client,
@@ -748,7 +750,8 @@ gometa_status_t gometa_client_delete_prefix_async(const gometa_client_t *client,
 //
 // Returns GOMETA_INVALID_ARGUMENT for an empty key, a key that a branch writes twice, and a range that has a revision
 // or read options, or stands between two writes to its keys.
-// Returns GOMETA_TOO_LARGE for more than 128 comparisons, or operations in a branch, or more bytes than a set may have.
+// Returns GOMETA_TOO_LARGE for more than 128 comparisons, more than 128 operations in a branch, more than 1,052,800
+// bytes encoded, or if the keys that it compares or may write have more than 8 MiB of values together.
 // Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED, GOMETA_SESSION_EXPIRED and GOMETA_CLOSED like
 // gometa_client_set.
 gometa_status_t gometa_client_commit(const gometa_client_t *client,
@@ -763,8 +766,9 @@ gometa_status_t gometa_client_commit_async(const gometa_client_t *client,
                                            gometa_error_t **error);
 
 // Begins a transaction. Does no IO. Read keys, note writes, and commit; repeat that while gometa_transaction_commit
-// sets `*committed` to false. The timeout of `client` begins now, and is that of all attempts together. Free
-// `*transaction` with gometa_transaction_free.
+// sets `*committed` to false. The timeout of `client` begins now, and is that of all attempts together. An attempt that
+// writes may read 128 keys and write 128, within the limits of gometa_client_commit; else commit returns
+// GOMETA_TOO_LARGE. Free `*transaction` with gometa_transaction_free.
 gometa_status_t gometa_client_transaction(const gometa_client_t *client,
                                           gometa_transaction_t **transaction,
                                           gometa_error_t **error);
@@ -775,6 +779,7 @@ gometa_status_t gometa_client_transaction(const gometa_client_t *client,
 // Returns GOMETA_INVALID_ARGUMENT if the key is empty, GOMETA_TOO_LARGE if it is too long.
 // Returns GOMETA_COMPACTED if the revision has left the ensemble's history. Then commit writes nothing and begins
 // another attempt.
+// Returns GOMETA_DEADLINE_EXCEEDED also when the time of all attempts is over.
 // Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED and GOMETA_CLOSED like gometa_client_get.
 gometa_status_t gometa_transaction_get(gometa_transaction_t *transaction,
                                        const void *key,
@@ -808,12 +813,13 @@ gometa_status_t gometa_transaction_delete(gometa_transaction_t *transaction,
 // an error, the transaction has ended: free it.
 //
 // Returns GOMETA_DEADLINE_EXCEEDED, with GOMETA_OUTCOME_NOT_APPLIED, if other writes have changed what was read each
-// time.
+// time; with GOMETA_OUTCOME_UNKNOWN, if the time ends while the commit awaits its answer.
 // Returns the errors of gometa_client_commit; GOMETA_INVALID_ARGUMENT also if the transaction has ended.
 gometa_status_t gometa_transaction_commit(gometa_transaction_t *transaction, bool *committed, gometa_error_t **error);
 
-// Starts gometa_transaction_commit. Read the result with gometa_future_committed. If the future is cancelled, or freed
-// before it is ready, the transaction has ended, and its writes may take effect.
+// Starts gometa_transaction_commit. Read the result with gometa_future_committed. Until the future is ready, only
+// gometa_transaction_free may be called with the transaction: a write that is noted meanwhile may be lost. If the
+// future is cancelled, or freed before it is ready, the writes may take effect; free the transaction then.
 gometa_status_t gometa_transaction_commit_async(gometa_transaction_t *transaction,
                                                 gometa_future_t **future,
                                                 gometa_error_t **error);

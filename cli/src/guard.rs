@@ -8,7 +8,7 @@ use std::{
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use gometa_client::Client;
 
-use crate::context::Context;
+use crate::{context::Context, words};
 
 /// What is expected, for messages.
 const EXPECTED: &str =
@@ -55,9 +55,7 @@ fn parse(argument: OsString) -> Result<Guard, String> {
     if key.is_empty() {
         return Err(format!("the key is empty: {EXPECTED}"));
     }
-    // A sign is no digit.
-    let digits = std::str::from_utf8(revision).ok().filter(|text| !text.starts_with('+'));
-    match digits.and_then(|text| text.parse().ok()) {
+    match words::number(revision) {
         Some(0) => Err(format!("no key is created at revision 0: {EXPECTED}")),
         Some(create_revision) => Ok(Guard { key: key.to_vec(), create_revision }),
         None => {

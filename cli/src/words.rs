@@ -123,6 +123,11 @@ pub(crate) fn quoted(word: &[u8]) -> String {
     format!("\"{}\"", word.escape_ascii().to_string().replace("\\'", "'"))
 }
 
+/// The number that a word is; a sign is no digit.
+pub(crate) fn number(word: &[u8]) -> Option<u64> {
+    std::str::from_utf8(word).ok().filter(|text| !text.starts_with('+'))?.parse().ok()
+}
+
 /// The words before the one at the end of `line`, and where that begins; None inside quotes.
 pub(crate) fn before_cursor(line: &str) -> Option<(Vec<String>, usize)> {
     let start = line.rfind(|sign: char| sign.is_ascii_whitespace()).map_or(0, |at| at + 1);

@@ -95,7 +95,7 @@ async fn a_script_is_executed_and_the_results_of_its_branch_are_printed() {
         })
         .await;
         let expected = b"executed then, revision 12\nset a: revision 12, version 2\ndelete b: there was no such key\n\
-            get c: there is no such key\nrange d/: 2 keys, and there are more: gometa scan d/ --at 11\n  d/1  1\n  d/2  \xff\n";
+            get c: there is no such key\nrange d/: 2 keys, and there are more: gometa scan --start=d/3 --at=11 d/\n  d/1  1\n  d/2  \xff\n";
         assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &expected[..]), "{output:?}");
     }
 }
@@ -177,7 +177,7 @@ async fn a_result_that_is_not_in_the_answer_says_where_to_read_it() {
         (output.status.code(), text(&output.stdout)),
         (
             Some(0),
-            "executed then, revision 12\nget large: the answer is full; read it with: gometa get large --at 11\n\
+            "executed then, revision 12\nget large: the answer is full; read it with: gometa get large --at=11\n\
              get k: executed, without its result: too old\nset l: revision 12, version 1\n"
         )
     );

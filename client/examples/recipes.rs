@@ -129,7 +129,7 @@ async fn transfer(client: &Client, payer: &str, payee: &str, amount: u64) -> Res
         .transaction(|txn| async move {
             let of_payer = number(txn.get(payer).await?.as_ref());
             let of_payee = number(txn.get(payee).await?.as_ref());
-            if of_payer < amount {
+            if payer == payee || of_payer < amount {
                 return Ok(false);
             }
             txn.set(payer, (of_payer - amount).to_string());

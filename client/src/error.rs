@@ -131,7 +131,8 @@ impl Error {
 
     /// With [`ErrorKind::CasMismatch`] and [`ErrorKind::AlreadyExists`], the key's `mod_revision`, 0 if the key does not
     /// exist; with [`ErrorKind::GuardFailed`], the `create_revision` of the guard's key, 0 likewise; with
-    /// [`ErrorKind::Compacted`], the oldest revision that can be read. `None` with all other kinds.
+    /// [`ErrorKind::Compacted`], the oldest revision that can be read; with [`ErrorKind::TooLarge`] of an
+    /// [`OpResult::Left`](crate::OpResult::Left), the revision at which its result can be read. `None` otherwise.
     #[must_use]
     pub fn actual_revision(&self) -> Option<u64> {
         self.0.actual_revision

@@ -197,7 +197,8 @@ impl Client {
     ///
     /// # Errors
     /// Those of the function, of [`range`](Self::range) and of [`commit`](Self::commit). [`ErrorKind::DeadlineExceeded`] with
-    /// the outcome [`NotApplied`](crate::Outcome::NotApplied) if other writes have changed what it reads each time.
+    /// the outcome [`NotApplied`](crate::Outcome::NotApplied) if other writes have changed what it reads each time, and with
+    /// [`Unknown`](crate::Outcome::Unknown) if the time ends while a commit awaits its answer.
     pub async fn transaction<T, F>(&self, function: impl Fn(Transaction) -> F) -> Result<T>
     where
         F: Future<Output = Result<T>>,
@@ -278,8 +279,9 @@ impl TxnAttempts {
             conflicts.1 += 1;
             (conflicts.0.pause(), conflicts.1)
         };
-        tokio::time::sleep(pause).await;
-        if Instant::now() < self.deadline {
+        let until = (Instant::now() + pause).min(self.deadline);
+        tokio::time::sleep_until(until).await;
+        if until < self.deadline {
             return Ok(());
         }
         let message = format!("other writes changed what the transaction reads, {conflicts} times");

@@ -192,7 +192,7 @@ delete_each(Client, [Key | Others], Options, Deleted) ->
     case delete(Client, Key, Options) of
         {ok, #{existed := true}} -> delete_each(Client, Others, Options, Deleted + 1);
         {ok, #{existed := false}} -> delete_each(Client, Others, Options, Deleted);
-        Failed -> Failed
+        {error, Error} -> {error, Error#{outcome := unknown}}
     end.
 
 page(Call, Range, Oldest) ->

@@ -20,7 +20,6 @@ import collections
 import itertools
 import os
 import queue
-import random
 import threading
 import time
 
@@ -57,6 +56,7 @@ from gometa_wire import (
     blob,
     checked,
     fixed64,
+    jitter,
     uint,
     varint,
 )
@@ -100,11 +100,6 @@ DIALS_MAX = 4
 TICK = 0.1
 # The longest wait of `close` for the end of the session, in seconds.
 CLOSE_TIMEOUT = 0.2
-
-
-def jitter(seconds):
-    """Between a half and the whole, so that clients do not retry in step."""
-    return seconds * random.uniform(0.5, 1.0)
 
 
 class Cancel:
@@ -299,8 +294,16 @@ class Client:
 
     def delete_prefix(self, prefix, guard=None, **how):
         """Deletes the keys that begin with `prefix`, one after the other: not atomic. Returns their number."""
-        found = self.scan(Range(prefix, keys_only=True), **how)
-        return sum(self.delete(entry.key, guard=guard, **how).existed for entry in found)
+        deleted, begun = 0, False
+        try:
+            for entry in self.scan(Range(prefix, keys_only=True), **how):
+                begun = True
+                deleted += self.delete(entry.key, guard=guard, **how).existed
+        except GometaError as error:
+            if begun:
+                error.outcome = "unknown"
+            raise
+        return deleted
 
     def txn(self, when=(), then=(), otherwise=(), local=False, min_revision=0, **how):
         """Executes the Ops of `then` as one if every Compare of `when` holds, else those of `otherwise`.

@@ -2,6 +2,7 @@
 
 import collections
 import queue
+import random
 import socket
 import struct
 import threading
@@ -502,6 +503,11 @@ IDLE_MAX = 5.0
 TIMEOUT_MAX = 4294967.295
 # The most bytes of a request besides the operation: id, deadline, session, numbers of the write.
 ENVELOPE_MAX = 64
+
+
+def jitter(seconds):
+    """Between a half and the whole, so that clients do not retry in step."""
+    return seconds * random.uniform(0.5, 1.0)
 
 
 def addresses(peers):

@@ -104,7 +104,7 @@ def rename(client: gometa.Client, old: str, new: str) -> bool:
 def transfer(client: gometa.Client, payer: str, payee: str, amount: int) -> bool:
     def move(txn: Transaction) -> bool:
         of_payer, of_payee = int(txn.get(payer) or 0), int(txn.get(payee) or 0)
-        if of_payer < amount:
+        if payer == payee or of_payer < amount:
             return False
         txn.set(payer, str(of_payer - amount))
         txn.set(payee, str(of_payee + amount))

@@ -5,6 +5,7 @@
 #include <gometa.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define CHECK(holds)                                                                     \
@@ -43,6 +44,37 @@ static inline gometa_client_t *open_client(const char *peers, uint64_t timeout_m
     CHECK(gometa_client_new(peers, options, &client, NULL) == GOMETA_OK);
     gometa_options_free(options);
     return client;
+}
+
+/* Sets a key; returns the revision. */
+static inline uint64_t set(const gometa_client_t *client, const char *key, const char *value, size_t length)
+{
+    gometa_written_t written;
+    CHECK(gometa_client_set(client, key, strlen(key), value, length, &written, NULL) == GOMETA_OK);
+    return written.revision;
+}
+
+/* The key has this value; NULL: it does not exist. */
+static inline void holds(const gometa_client_t *client, const char *key, const char *expected)
+{
+    gometa_entry_t *entry = NULL;
+    size_t length = 0;
+    gometa_status_t status = gometa_client_get(client, key, strlen(key), &entry, NULL);
+    CHECK(status == (expected == NULL ? GOMETA_NOT_FOUND : GOMETA_OK));
+    if (expected != NULL) {
+        const uint8_t *value = gometa_entry_value(entry, &length);
+        CHECK(length == strlen(expected) && memcmp(value, expected, length) == 0);
+    }
+    gometa_entry_free(entry);
+}
+
+/* The keys that begin with this. */
+static inline gometa_range_t *range_of(const char *prefix)
+{
+    gometa_range_t *range = NULL;
+    CHECK(gometa_range_new(&range, NULL) == GOMETA_OK);
+    CHECK(gometa_range_set_prefix(range, prefix, strlen(prefix), NULL) == GOMETA_OK);
+    return range;
 }
 
 /* Monotonic time in milliseconds. */

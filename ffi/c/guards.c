@@ -14,25 +14,9 @@ static uint64_t patience;
 
 static char large[4097];
 
-static uint64_t set(const gometa_client_t *client, const char *key, const char *value)
+static uint64_t set_text(const gometa_client_t *client, const char *key, const char *value)
 {
-    gometa_written_t written;
-    CHECK(gometa_client_set(client, key, strlen(key), value, strlen(value), &written, NULL) == GOMETA_OK);
-    return written.revision;
-}
-
-/* The key has this value; NULL: it does not exist. */
-static void holds(const gometa_client_t *client, const char *key, const char *expected)
-{
-    gometa_entry_t *entry = NULL;
-    size_t length = 0;
-    gometa_status_t status = gometa_client_get(client, key, strlen(key), &entry, NULL);
-    CHECK(status == (expected == NULL ? GOMETA_NOT_FOUND : GOMETA_OK));
-    if (expected != NULL) {
-        const uint8_t *value = gometa_entry_value(entry, &length);
-        CHECK(length == strlen(expected) && memcmp(value, expected, length) == 0);
-    }
-    gometa_entry_free(entry);
+    return set(client, key, value, strlen(value));
 }
 
 static gometa_client_t *guarded_by(const gometa_client_t *client, const char *key, uint64_t create_revision)
@@ -114,11 +98,11 @@ static void every_write(const gometa_client_t *client)
     CHECK(gometa_client_delete_prefix(client, "guarded/", 8, NULL, NULL) == GOMETA_OK);
 
     /* A write to the lock's key does not end the guard. */
-    set(client, "lock", "still mine");
+    set_text(client, "lock", "still mine");
     CHECK(gometa_client_add(guarded, "guarded/k", 9, "1", 1, &written, &error) == GOMETA_OK);
     CHECK(gometa_client_cas(guarded, "guarded/k", 9, written.revision, "2", 1, &written, &error) == GOMETA_OK);
-    set(guarded, "guarded/l", "1");
-    set(guarded, "guarded/m", "1");
+    set_text(guarded, "guarded/l", "1");
+    set_text(guarded, "guarded/m", "1");
     CHECK(gometa_client_delete_if(guarded, "guarded/k", 9, written.revision, &deleted, &error) == GOMETA_OK);
     CHECK(deleted.existed && gometa_client_delete(guarded, "guarded/l", 9, &deleted, &error) == GOMETA_OK);
     CHECK(deleted.existed && gometa_client_delete_prefix(guarded, "guarded/", 8, &count, &error) == GOMETA_OK);
@@ -126,7 +110,7 @@ static void every_write(const gometa_client_t *client)
     CHECK(gometa_txn_result_succeeded(result));
     gometa_txn_result_free(result);
     result = NULL;
-    set(guarded, "guarded/k", "1");
+    set_text(guarded, "guarded/k", "1");
     CHECK(transact(guarded, &committed, &error) == GOMETA_OK && committed);
     CHECK(gometa_client_set_setting(guarded, "HistoryAgeMinutes", &age, &revision, &error) == GOMETA_OK);
     CHECK(revision > written.revision);
@@ -180,10 +164,10 @@ static void handles(const char *peers)
     REFUSED(gometa_client_set(wrong, "k", 1, "", 0, NULL, &error), lock);
     /* Another guard replaces it; another timeout keeps it. */
     gometa_client_t *right = guarded_by(wrong, "lock", lock);
-    set(right, "k", "right");
+    set_text(right, "k", "right");
     CHECK(gometa_client_with_timeout(wrong, 19000 * patience, &brief, &error) == GOMETA_OK);
     REFUSED(gometa_client_set(brief, "k", 1, "", 0, NULL, &error), lock);
-    set(client, "k", "without");
+    set_text(client, "k", "without");
     gometa_client_free(brief);
     gometa_client_free(wrong);
 

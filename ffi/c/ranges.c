@@ -16,21 +16,6 @@ static uint64_t patience;
 static char large[700000];
 #define LARGE 3
 
-static uint64_t set(const gometa_client_t *client, const char *key, const char *value, size_t length)
-{
-    gometa_written_t written;
-    CHECK(gometa_client_set(client, key, strlen(key), value, length, &written, NULL) == GOMETA_OK);
-    return written.revision;
-}
-
-static gometa_range_t *range_of(const char *prefix)
-{
-    gometa_range_t *range = NULL;
-    CHECK(gometa_range_new(&range, NULL) == GOMETA_OK);
-    CHECK(gometa_range_set_prefix(range, prefix, strlen(prefix), NULL) == GOMETA_OK);
-    return range;
-}
-
 /* Sets large/0, large/1, … to values that begin with a character; returns the last revision. */
 static uint64_t set_large(const gometa_client_t *client, char first)
 {

@@ -220,11 +220,9 @@ static void failing(long count)
 /* Ranges, scans and counts, by several threads; then scans of several pages, a thousandth as many. */
 static const uint64_t future_revision = UINT64_MAX / 2;
 
-static gometa_range_t *range_of(const char *prefix)
+static gometa_range_t *local_range_of(const char *prefix)
 {
-    gometa_range_t *range = NULL;
-    CHECK(gometa_range_new(&range, NULL) == GOMETA_OK);
-    CHECK(gometa_range_set_prefix(range, prefix, strlen(prefix), NULL) == GOMETA_OK);
+    gometa_range_t *range = range_of(prefix);
     CHECK(gometa_range_set_read_options(range, local, NULL) == GOMETA_OK);
     return range;
 }
@@ -249,8 +247,8 @@ static void scan(const gometa_range_t *range, int pages_max)
 static void *read_ranges(void *context)
 {
     long count = *(long *)context;
-    gometa_range_t *few = range_of("few/");
-    gometa_range_t *later = range_of("few/");
+    gometa_range_t *few = local_range_of("few/");
+    gometa_range_t *later = local_range_of("few/");
     /* A local read would wait for the revision. */
     CHECK(gometa_range_set_read_options(later, NULL, NULL) == GOMETA_OK);
     CHECK(gometa_range_set_at_revision(later, future_revision, NULL) == GOMETA_OK);
@@ -288,7 +286,7 @@ static void *read_ranges(void *context)
             }
             break;
         default:
-            range = range_of("few/");
+            range = local_range_of("few/");
             CHECK(gometa_range_set_start(range, "few/1", 5, NULL) == GOMETA_OK);
             CHECK(gometa_range_set_delimiter(range, "/", 1, NULL) == GOMETA_OK);
             CHECK(gometa_client_range_async(client, range, &future, NULL) == GOMETA_OK);
@@ -312,7 +310,7 @@ static void ranges(long count)
         CHECK(gometa_client_set(client, keys[i], strlen(keys[i]), value, length, NULL, NULL) == GOMETA_OK);
     }
     in_threads(read_ranges, count);
-    gometa_range_t *large = range_of("large/");
+    gometa_range_t *large = local_range_of("large/");
     for (long i = 0; i < 5 + count / 1000; i++) {
         scan(large, (int)(i % 5));
     }
@@ -330,7 +328,7 @@ static void *transact(void *context)
         gometa_transaction_t *transaction = NULL;
         gometa_value_t *value = NULL;
         gometa_future_t *future = NULL;
-        gometa_range_t *range = range_of("few/");
+        gometa_range_t *range = local_range_of("few/");
         bool committed = false;
         CHECK(gometa_range_set_read_options(range, NULL, NULL) == GOMETA_OK);
         CHECK(gometa_txn_new(&txn, NULL) == GOMETA_OK);

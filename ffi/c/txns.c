@@ -15,27 +15,6 @@ static uint64_t patience;
 
 static char large[1 << 20];
 
-static uint64_t set(const gometa_client_t *client, const char *key, const char *value, size_t length)
-{
-    gometa_written_t written;
-    CHECK(gometa_client_set(client, key, strlen(key), value, length, &written, NULL) == GOMETA_OK);
-    return written.revision;
-}
-
-/* The key has this value; NULL: it does not exist. */
-static void holds(const gometa_client_t *client, const char *key, const char *expected)
-{
-    gometa_entry_t *entry = NULL;
-    size_t length = 0;
-    gometa_status_t status = gometa_client_get(client, key, strlen(key), &entry, NULL);
-    CHECK(status == (expected == NULL ? GOMETA_NOT_FOUND : GOMETA_OK));
-    if (expected != NULL) {
-        const uint8_t *value = gometa_entry_value(entry, &length);
-        CHECK(length == strlen(expected) && memcmp(value, expected, length) == 0);
-    }
-    gometa_entry_free(entry);
-}
-
 static gometa_txn_t *txn_new(void)
 {
     gometa_txn_t *txn = NULL;
@@ -460,7 +439,7 @@ static void attempts(const gometa_client_t *client)
     holds(client, "t", NULL);
     holds(client, "u", "");
 
-    /* One that writes nothing commits; one that is freed has no effect; one that is cancelled has ended. */
+    /* One that writes nothing commits; one that is freed has no effect; a cancelled one is freed. */
     CHECK(gometa_client_transaction(client, &transaction, &error) == GOMETA_OK);
     number_of(transaction, "u");
     committed = false;

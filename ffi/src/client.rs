@@ -52,13 +52,16 @@ impl gometa_client_t {
     }
 
     /// A second handle.
-    pub(crate) fn other(&self) -> gometa_client_t {
+    ///
+    /// # Errors
+    /// Those of [`hold`](Self::hold).
+    pub(crate) fn other(&self) -> Result<gometa_client_t, Error> {
         self.derive(Client::clone)
     }
 
     /// A second handle, whose calls have other settings.
-    fn derive(&self, derive: impl FnOnce(&Client) -> Client) -> gometa_client_t {
-        gometa_client_t { client: self.client.map(derive), callbacks: self.callbacks.clone() }
+    fn derive(&self, derive: impl FnOnce(&Client) -> Client) -> Result<gometa_client_t, Error> {
+        Ok(gometa_client_t { client: self.hold(derive)?, callbacks: self.callbacks.clone() })
     }
 
     /// A value on the client's runtime.
@@ -140,7 +143,8 @@ pub unsafe extern "C" fn gometa_client_new(
 }
 
 /// Creates a second handle on the same client and connection, with a timeout of its own for the calls made through it.
-/// Both handles must be freed with gometa_client_free, in any order. Closing either closes both.
+/// Its guard is that of `client`. Both handles must be freed with gometa_client_free, in any order. Closing either
+/// closes both.
 ///
 /// Returns GOMETA_INVALID_ARGUMENT if `timeout_ms` is 0 or above 31,536,000,000 (365 days).
 #[unsafe(no_mangle)]
@@ -153,7 +157,7 @@ pub unsafe extern "C" fn gometa_client_with_timeout(
     with_client!(Build, client, error, |client: &gometa_client_t| {
         let output = required!(Build, other);
         let timeout = duration(timeout_ms, "timeout_ms")?;
-        output.give(client.derive(|client| client.with_timeout(timeout)));
+        output.give(client.derive(|client| client.with_timeout(timeout))?);
         Ok(())
     })
 }
@@ -180,7 +184,7 @@ pub unsafe extern "C" fn gometa_client_with_guard(
     with_client!(Build, client, error, |client: &gometa_client_t| {
         let output = required!(Build, other);
         let key = bytes!(Build, key, key_len);
-        output.give(client.derive(|client| client.with_guard(key, create_revision)));
+        output.give(client.derive(|client| client.with_guard(key, create_revision))?);
         Ok(())
     })
 }

@@ -74,9 +74,10 @@ pub unsafe extern "C" fn gometa_error_leader_address(error: *const gometa_error_
 
 /// Writes a revision to `*revision`, which may be NULL: with GOMETA_CAS_MISMATCH and GOMETA_ALREADY_EXISTS the key's
 /// mod_revision, 0 if the key does not exist; with GOMETA_GUARD_FAILED the create_revision of the guard's key, 0 if it
-/// does not exist; with GOMETA_COMPACTED the oldest revision that can be read.
+/// does not exist; with GOMETA_COMPACTED the oldest revision that can be read; with GOMETA_TOO_LARGE of
+/// gometa_txn_result_error, the revision at which the result can be read.
 ///
-/// Returns whether the error has it: these four do. Else `*revision` is unchanged.
+/// Returns whether the error has it. Else `*revision` is unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_error_actual_revision(
     error: *const gometa_error_t,

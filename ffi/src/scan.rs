@@ -24,7 +24,7 @@ pub struct gometa_scan_t {
 
 impl gometa_scan_t {
     fn new(client: &gometa_client_t, range: Range) -> Result<gometa_scan_t, Error> {
-        Ok(gometa_scan_t { pages: client.hold(|_| SharedPages::new(range))?, client: client.other() })
+        Ok(gometa_scan_t { pages: client.hold(|_| SharedPages::new(range))?, client: client.other()? })
     }
 
     /// The request of the next page.

@@ -40,8 +40,9 @@ impl gometa_transaction_t {
 }
 
 /// Begins a transaction. Does no IO. Read keys, note writes, and commit; repeat that while gometa_transaction_commit
-/// sets `*committed` to false. The timeout of `client` begins now, and is that of all attempts together. Free
-/// `*transaction` with gometa_transaction_free.
+/// sets `*committed` to false. The timeout of `client` begins now, and is that of all attempts together. An attempt that
+/// writes may read 128 keys and write 128, within the limits of gometa_client_commit; else commit returns
+/// GOMETA_TOO_LARGE. Free `*transaction` with gometa_transaction_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_transaction(
     client: *const gometa_client_t,
@@ -51,7 +52,7 @@ pub unsafe extern "C" fn gometa_client_transaction(
     with_client!(Txn, client, error, |client: &gometa_client_t| {
         let output = required!(Txn, transaction);
         let transaction = client.hold(SharedTransaction::new)?;
-        output.give(gometa_transaction_t { transaction, client: client.other() });
+        output.give(gometa_transaction_t { transaction, client: client.other()? });
         Ok(())
     })
 }
@@ -62,6 +63,7 @@ pub unsafe extern "C" fn gometa_client_transaction(
 /// Returns GOMETA_INVALID_ARGUMENT if the key is empty, GOMETA_TOO_LARGE if it is too long.
 /// Returns GOMETA_COMPACTED if the revision has left the ensemble's history. Then commit writes nothing and begins
 /// another attempt.
+/// Returns GOMETA_DEADLINE_EXCEEDED also when the time of all attempts is over.
 /// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED and GOMETA_CLOSED like gometa_client_get.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_transaction_get(
@@ -138,7 +140,7 @@ pub unsafe extern "C" fn gometa_transaction_delete(
 /// an error, the transaction has ended: free it.
 ///
 /// Returns GOMETA_DEADLINE_EXCEEDED, with GOMETA_OUTCOME_NOT_APPLIED, if other writes have changed what was read each
-/// time.
+/// time; with GOMETA_OUTCOME_UNKNOWN, if the time ends while the commit awaits its answer.
 /// Returns the errors of gometa_client_commit; GOMETA_INVALID_ARGUMENT also if the transaction has ended.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_transaction_commit(
@@ -155,8 +157,9 @@ pub unsafe extern "C" fn gometa_transaction_commit(
     })
 }
 
-/// Starts gometa_transaction_commit. Read the result with gometa_future_committed. If the future is cancelled, or freed
-/// before it is ready, the transaction has ended, and its writes may take effect.
+/// Starts gometa_transaction_commit. Read the result with gometa_future_committed. Until the future is ready, only
+/// gometa_transaction_free may be called with the transaction: a write that is noted meanwhile may be lost. If the
+/// future is cancelled, or freed before it is ready, the writes may take effect; free the transaction then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_transaction_commit_async(
     transaction: *mut gometa_transaction_t,

@@ -22,7 +22,8 @@ unsafe fn commit(txn: *const gometa_txn_t) -> Result<Request, Error> {
 ///
 /// Returns GOMETA_INVALID_ARGUMENT for an empty key, a key that a branch writes twice, and a range that has a revision
 /// or read options, or stands between two writes to its keys.
-/// Returns GOMETA_TOO_LARGE for more than 128 comparisons, or operations in a branch, or more bytes than a set may have.
+/// Returns GOMETA_TOO_LARGE for more than 128 comparisons, more than 128 operations in a branch, more than 1,052,800
+/// bytes encoded, or if the keys that it compares or may write have more than 8 MiB of values together.
 /// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED, GOMETA_SESSION_EXPIRED and GOMETA_CLOSED like
 /// gometa_client_set.
 #[unsafe(no_mangle)]

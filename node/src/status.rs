@@ -28,10 +28,7 @@ const LEARNER: &str = "a learner: counted in no quorum";
 
 /// The settings of the ensemble, ascending by name.
 pub(crate) fn settings(store: &Store<impl Table>) -> Vec<v1::Setting> {
-    let mut settings: Vec<v1::Setting> =
-        Setting::ALL.iter().map(|setting| setting.on_wire(store.setting(*setting))).collect();
-    settings.sort_by(|one, other| one.name.cmp(&other.name));
-    settings
+    Setting::ALL.iter().map(|setting| setting.on_wire(store.setting(*setting))).collect()
 }
 
 fn member(voter: &Voter) -> Member {

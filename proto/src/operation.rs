@@ -18,12 +18,12 @@ use crate::{
 
 /// Optional facts of an operation: `key`, `revision` (and its default) and `value` are the names of those fields, in the
 /// order of its parameters; `bytes` is the name of another field of type `bytes`; `nested` is a function that returns all
-/// fields of type `bytes` at all depths, `size` one for the memory of a message with such fields; `check` is a function with further checks.
+/// fields of type `bytes` at all depths, `size` one for the memory of other fields, `check` one with further checks.
 macro_rules! operations {
     ($($(#[$doc:meta])+ $name:ident {
         name: $text:literal, is_write: $is_write:literal
         $(, key: $key:ident)? $(, revision: $revision:ident $(or $default:literal)?)? $(, value: $value:ident)?
-        $(, bytes: $bytes:ident)? $(, nested: $nested:ident, size: $size:ident)? $(, check: $check:ident)?
+        $(, bytes: $bytes:ident)? $(, nested: $nested:ident)? $(, size: $size:ident)? $(, check: $check:ident)?
     })+) => {
         /// An operation of a client.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -172,7 +172,7 @@ operations! {
     /// List the settings of the ensemble.
     ListSettings { name: "list settings", is_write: false }
     /// Change a setting of the ensemble.
-    SetSetting { name: "set setting", is_write: true, nested: no_bytes, size: setting_size, check: check_set_setting }
+    SetSetting { name: "set setting", is_write: true, size: setting_size, check: check_set_setting }
     /// Describe the state of a node.
     Status { name: "status", is_write: false }
     /// End a session.
@@ -360,10 +360,6 @@ impl WriteContext {
 
 fn setting_size(set: &v1::SetSetting) -> usize {
     set.name.len()
-}
-
-fn no_bytes(_: &mut v1::SetSetting) -> [&mut Bytes; 0] {
-    []
 }
 
 fn check_nonce(open: &v1::OpenSession) -> Result<(), Error> {

@@ -17,7 +17,7 @@ macro_rules! settings {
         }
 
         impl Setting {
-            /// All of them.
+            /// All of them, ascending by name.
             pub const ALL: &[Setting] = &[$(Setting::$name,)+];
 
             /// Its name, which has its unit.
@@ -51,11 +51,11 @@ settings! {
     /// A revision of the history that is younger is kept, unless the history exceeds `HistoryBytesMax`. Minutes; at most a
     /// year.
     HistoryAgeMinutes, default: 60, min: 0, max: 525_600;
+    /// The bytes of the history on disk above which its oldest revisions are dropped. A leader whose file system is smaller than
+    /// eight times this drops them earlier.
+    HistoryBytesMax, default: 1 << 30, min: 1 << 24, max: 1 << 40;
     /// So many revisions of the history are kept, however old, unless the history exceeds `HistoryBytesMax`.
     HistoryRevisionsMin, default: 10_000, min: 1_000, max: 1_000_000_000;
-    /// The bytes of the history on disk above which its oldest revisions are dropped. A node whose file system is smaller than
-    /// eight times this keeps less.
-    HistoryBytesMax, default: 1 << 30, min: 1 << 24, max: 1 << 40;
 }
 
 impl Setting {
@@ -99,6 +99,7 @@ mod tests {
             assert!((min..=max).contains(&setting.default()), "{setting:?}");
             assert_eq!(Setting::from_name(setting.name()), Some(*setting));
         }
+        assert!(Setting::ALL.is_sorted_by_key(|setting| setting.name()));
     }
 
     #[test]

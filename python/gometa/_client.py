@@ -377,7 +377,8 @@ class Client(_Base):
         returns; an exception that it raises ends the transaction without effect.
 
         Raises ``DeadlineExceededError`` with the outcome ``"not_applied"`` if other writes have changed what it
-        reads each time, and the errors of ``Txn.commit``.
+        reads each time, with ``"unknown"`` if the time ends while a commit awaits its answer; and the errors of
+        ``Txn.commit``.
         """
         attempts = self._core.transaction(timeout, guard)
         while True:
@@ -394,13 +395,15 @@ class Client(_Base):
         """Returns the settings of the ensemble, ascending by name, as the node in use has applied them."""
         return self._core.call("settings", (), timeout)
 
-    def set_setting(self, name: str, value: int | None, *, timeout: float | None = None) -> int:
+    def set_setting(
+        self, name: str, value: int | None, *, timeout: float | None = None, guard: GuardLike | None = None
+    ) -> int:
         """Changes a setting of the ensemble; ``None`` is its default. Returns the revision of the change.
 
         Raises ``InvalidArgumentError`` if there is no such setting, or the value is out of its bounds, and the
         errors of ``set``.
         """
-        return self._core.call("set_setting", (name, value), timeout)
+        return self._core.call("set_setting", (name, value), timeout, guard)
 
     def status(self, address: str | None = None, *, timeout: float | None = None) -> Status:
         """Returns the status of the node at ``address``, over a connection of its own; by default, of the node

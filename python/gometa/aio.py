@@ -375,9 +375,11 @@ class Client(_Base):
         """See ``gometa.Client.settings``."""
         return await self._call("settings", (), timeout)
 
-    async def set_setting(self, name: str, value: int | None, *, timeout: float | None = None) -> int:
+    async def set_setting(
+        self, name: str, value: int | None, *, timeout: float | None = None, guard: GuardLike | None = None
+    ) -> int:
         """See ``gometa.Client.set_setting``."""
-        return await self._call("set_setting", (name, value), timeout)
+        return await self._call("set_setting", (name, value), timeout, guard)
 
     async def status(self, address: str | None = None, *, timeout: float | None = None) -> Status:
         """See ``gometa.Client.status``."""

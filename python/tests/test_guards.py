@@ -31,6 +31,7 @@ def test_a_guard_holds_while_its_key_is_the_same(blocking, key):
         lambda: blocking.delete_prefix(f"{key}/a", guard=guard),
         lambda: blocking.txn().then(Op.delete(key)).commit(guard=guard),
         lambda: blocking.transaction(increment, guard=guard),
+        lambda: blocking.set_setting("HistoryAgeMinutes", 60, guard=guard),
     ]
     # The lock is lost, and then another one has it.
     blocking.delete(lock)

@@ -11,6 +11,7 @@ use crate::{
     context::Context,
     guard::Guarded,
     output::{Failure, Format, write_json, write_table},
+    words,
 };
 
 /// The word for the default of a setting.
@@ -87,7 +88,10 @@ enum Chosen {
 fn parse_value(text: &str) -> Result<Chosen, String> {
     match text {
         DEFAULT => Ok(Chosen::Default),
-        text => text.parse().map(Chosen::Number).map_err(|_| format!("write a number, or {DEFAULT}")),
+        text => {
+            let number = words::number(text.as_bytes()).map(Chosen::Number);
+            number.ok_or_else(|| format!("write a number, or {DEFAULT}"))
+        }
     }
 }
 

@@ -141,7 +141,8 @@ fn result_fields(operation: &Operation, result: &OpResult) -> Value {
         }
         OpResult::Page(page) => {
             let entries = page.entries.iter();
-            let entries: Vec<_> = entries.map(|entry| entry_fields(entry, operation.keys_only)).collect();
+            let entries: Vec<_> =
+                entries.map(|entry| entry_fields(entry, operation.keys.keys_only)).collect();
             fields.insert("entries".to_owned(), entries.into());
             match &page.next {
                 Some(next) => put_bytes(&mut fields, "next", next),
@@ -194,17 +195,24 @@ fn write_result(
         OpResult::Page(Page { entries, next, revision, .. }) => {
             let count = entries.len();
             write!(out, "{count} {}", if count == 1 { "key" } else { "keys" })?;
-            if next.is_some() {
-                let prefix = Some(quoted(&operation.key)).filter(|_| !operation.key.is_empty());
-                let prefix = prefix.map(|prefix| format!("{prefix} ")).unwrap_or_default();
-                write!(out, ", and there are more: gometa scan {prefix}--at {revision}")?;
+            if let Some(next) = next {
+                let rest = operation.keys.command(Some(&next[..]), *revision);
+                let rest = rest.unwrap_or_else(|| format!("at revision {revision}"));
+                write!(out, ", and there are more: {rest}")?;
             }
             out.write_all(b"\n")?;
-            table(context, entries, operation.keys_only, "  ", out)?;
+            table(context, entries, operation.keys.keys_only, "  ", out)?;
         }
-        OpResult::Left(error) if error.kind() == ErrorKind::TooLarge && operation.verb == "get" => {
-            let (key, revision) = (quoted(&operation.key), error.actual_revision().unwrap_or_default());
-            writeln!(out, "the answer is full; read it with: gometa get {key} --at {revision}")?;
+        OpResult::Left(error) if error.kind() == ErrorKind::TooLarge => {
+            let revision = error.actual_revision().unwrap_or_default();
+            let command = match operation.verb {
+                "get" => Some(format!("gometa get {} --at={revision}", quoted(&operation.key))),
+                _ => operation.keys.command(None, revision),
+            };
+            match command {
+                Some(command) => writeln!(out, "the answer is full; read it with: {command}")?,
+                None => writeln!(out, "the answer is full; read it at revision {revision}")?,
+            }
         }
         OpResult::Left(error) => writeln!(out, "executed, without its result: {}", error.message())?,
         other => writeln!(out, "{other:?}")?,

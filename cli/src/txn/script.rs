@@ -3,7 +3,7 @@
 use gometa_client::{Compare, Relation};
 
 use super::transaction::{Keys, Operation, Transaction};
-use crate::words::{Comments, Word, quoted, words};
+use crate::words::{Comments, Word, number, quoted, words};
 
 /// The statements of each section.
 const COMPARISONS: &str = "value, mod-revision, create-revision, exists or absent";
@@ -210,8 +210,7 @@ impl Line {
 
     /// The number that a word is.
     fn parsed(&self, word: &Word, what: &str, syntax: &str) -> Result<u64, String> {
-        let digits = std::str::from_utf8(&word.bytes).ok().filter(|text| !text.starts_with('+'));
-        digits.and_then(|text| text.parse().ok()).ok_or_else(|| {
+        number(&word.bytes).ok_or_else(|| {
             let message = format!("expected {what}, not {}: {syntax}", quoted(&word.bytes));
             self.error(word.column, &message)
         })
@@ -280,7 +279,7 @@ when
         let ops = |operations: Vec<Operation>| operations.into_iter().map(|one| one.op).collect::<Vec<_>>();
         assert_eq!((then[0].verb, &*then[0].key), ("set", &b"config/a"[..]));
         assert_eq!((then[4].verb, &*then[4].key), ("range", &b"config/"[..]));
-        assert!(then[5].keys_only && !then[4].keys_only);
+        assert!(then[5].keys.keys_only && !then[4].keys.keys_only);
         assert_eq!(
             ops(then),
             [

@@ -2,6 +2,8 @@
 
 use gometa_client::{Compare, Op, Range, Txn};
 
+use crate::words::quoted;
+
 /// A transaction that was read.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub(crate) struct Transaction {
@@ -17,8 +19,8 @@ pub(crate) struct Operation {
     pub(crate) verb: &'static str,
     /// The key, of a range its prefix.
     pub(crate) key: Vec<u8>,
-    /// Whether it is a range without values.
-    pub(crate) keys_only: bool,
+    /// Of a range: which keys, and how.
+    pub(crate) keys: Keys,
     pub(super) op: Op,
 }
 
@@ -36,19 +38,20 @@ impl Operation {
     }
 
     pub(super) fn range(keys: Keys) -> Operation {
-        let Keys { prefix, start, end, delimiter, limit, reverse, keys_only } = keys;
-        let mut range = Range::prefix(&prefix).start(start).end(end).delimiter(delimiter).limit(limit);
-        if reverse {
+        let Keys { prefix, start, end, delimiter, limit, reverse, keys_only } = &keys;
+        let mut range = Range::prefix(prefix).start(start).end(end).delimiter(delimiter).limit(*limit);
+        if *reverse {
             range = range.reverse();
         }
-        if keys_only {
+        if *keys_only {
             range = range.keys_only();
         }
-        Operation { keys_only, ..Operation::new("range", Op::range(range), prefix) }
+        let op = Op::range(range);
+        Operation { verb: "range", key: keys.prefix.clone(), keys, op }
     }
 
     fn new(verb: &'static str, op: Op, key: Vec<u8>) -> Operation {
-        Operation { verb, key, keys_only: false, op }
+        Operation { verb, key, keys: Keys::default(), op }
     }
 
     fn writes(&self) -> bool {
@@ -57,15 +60,54 @@ impl Operation {
 }
 
 /// The keys of a range, and how to read them. Empty bounds are none, a limit of 0 is none.
-#[derive(Default)]
-pub(super) struct Keys {
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Keys {
     pub(super) prefix: Vec<u8>,
     pub(super) start: Vec<u8>,
     pub(super) end: Vec<u8>,
     pub(super) delimiter: Vec<u8>,
     pub(super) limit: u64,
     pub(super) reverse: bool,
-    pub(super) keys_only: bool,
+    pub(crate) keys_only: bool,
+}
+
+impl Keys {
+    /// The command that reads them at a revision, or from `next` on, behind a page; `None` if there is no such command.
+    pub(crate) fn command(&self, next: Option<&[u8]>, revision: u64) -> Option<String> {
+        let Keys { prefix, start, end, delimiter, limit, reverse, keys_only } = self;
+        let mut words = match (delimiter.is_empty(), reverse) {
+            (true, _) => vec!["gometa scan".to_owned()],
+            (false, false) => vec!["gometa ls".to_owned()],
+            // `ls` has one direction.
+            (false, true) => return None,
+        };
+        let (start, end) = match next {
+            Some(next) if *reverse => (&start[..], next),
+            Some(next) => (next, &end[..]),
+            None => (&start[..], &end[..]),
+        };
+        for (option, bytes) in [("--start=", start), ("--end=", end), ("--delimiter=", &delimiter[..])] {
+            if !bytes.is_empty() {
+                words.push(quoted(&[option.as_bytes(), bytes].concat()));
+            }
+        }
+        if *limit > 0 && next.is_none() && delimiter.is_empty() {
+            words.push(format!("--limit={limit}"));
+        }
+        for (option, is_set) in [("--reverse", *reverse), ("--keys-only", *keys_only)] {
+            if is_set && delimiter.is_empty() {
+                words.push(option.to_owned());
+            }
+        }
+        words.push(format!("--at={revision}"));
+        if prefix.starts_with(b"-") {
+            words.push("--".to_owned());
+        }
+        if !prefix.is_empty() {
+            words.push(quoted(prefix));
+        }
+        Some(words.join(" "))
+    }
 }
 
 impl Transaction {
@@ -87,5 +129,36 @@ impl Transaction {
             txn = txn.otherwise(operation.op.clone());
         }
         txn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_of_a_range_is_read_by_a_command_with_its_options() {
+        let keys = || Keys { prefix: b"d/".to_vec(), ..Keys::default() };
+        let (next, end) = (Some(&b"d/3 "[..]), b"d/9".to_vec());
+        let reverse = || Keys { reverse: true, end: end.clone(), ..keys() };
+        let level = || Keys { delimiter: b"/".to_vec(), keys_only: true, limit: 5, ..keys() };
+        for (keys, next, command) in [
+            (keys(), None, Some("gometa scan --at=11 d/")),
+            (keys(), next, Some("gometa scan \"--start=d/3 \" --at=11 d/")),
+            (
+                Keys { limit: 5, keys_only: true, ..keys() },
+                None,
+                Some("gometa scan --limit=5 --keys-only --at=11 d/"),
+            ),
+            (Keys { limit: 5, ..keys() }, next, Some("gometa scan \"--start=d/3 \" --at=11 d/")),
+            (reverse(), None, Some("gometa scan --end=d/9 --reverse --at=11 d/")),
+            (reverse(), next, Some("gometa scan \"--end=d/3 \" --reverse --at=11 d/")),
+            (level(), next, Some("gometa ls \"--start=d/3 \" --delimiter=/ --at=11 d/")),
+            (Keys { reverse: true, ..level() }, next, None),
+            (Keys::default(), None, Some("gometa scan --at=11")),
+            (Keys { prefix: b"-k".to_vec(), ..keys() }, None, Some("gometa scan --at=11 -- -k")),
+        ] {
+            assert_eq!(keys.command(next, 11).as_deref(), command, "{keys:?}");
+        }
     }
 }

@@ -120,10 +120,10 @@ impl Model {
                     let created = record.map_or(0, |record| record.create_revision);
                     (created != guard.create_revision).then_some(failure(ErrorKind::GuardFailed, created))
                 });
-                let outcome = match write.operation {
-                    _ if unguarded.is_some() => unguarded.unwrap_or_default(),
-                    Some(operation) => self.execute(counter, operation),
-                    None => failure(ErrorKind::Unsupported, 0),
+                let outcome = match (unguarded, write.operation) {
+                    (Some(failed), _) => failed,
+                    (None, Some(operation)) => self.execute(counter, operation),
+                    (None, None) => failure(ErrorKind::Unsupported, 0),
                 };
                 let write = (context.session, context.seq);
                 self.done.insert(write, (counter, outcome));

@@ -89,19 +89,10 @@ impl Model {
                     return *answer;
                 }
                 assert!(self.executed.insert((context.session, seq)), "executed twice");
-                let unguarded = write.guard.as_ref().and_then(|guard| {
-                    let created = self.keys.get(&guard.key).map_or(0, |key| key.created);
-                    match () {
-                        () if guard.key.is_empty() || guard.create_revision == 0 => {
-                            Some(failed(ErrorKind::InvalidArgument, 0))
-                        }
-                        () if operation.check().is_err() || !operation.is_write() => None,
-                        () if created == guard.create_revision => None,
-                        () => Some(failed(ErrorKind::GuardFailed, created)),
-                    }
-                });
+                let unguarded =
+                    write.guard.as_ref().and_then(|guard| guard_failure(&self.keys, guard, operation));
                 let answer = match operation {
-                    _ if unguarded.is_some() => unguarded.unwrap_or_default(),
+                    _ if let Some(failed) = unguarded => failed,
                     Operation::Txn(txn) => {
                         let (outcome, answer) = transact(&mut self.keys, counter, txn);
                         self.transacted.extend(answer.map(|answer| (txn.clone(), answer)));
@@ -131,6 +122,21 @@ impl Model {
             }
         }
     }
+}
+
+/// How a write fails by its guard, if it does.
+fn guard_failure(
+    keys: &BTreeMap<Bytes, ModelKey>,
+    guard: &Guard,
+    operation: &Operation,
+) -> Option<CommandOutcome> {
+    if guard.key.is_empty() || guard.create_revision == 0 {
+        return Some(failed(ErrorKind::InvalidArgument, 0));
+    }
+    // What is malformed, or no write, fails by itself.
+    let created = keys.get(&guard.key).map_or(0, |key| key.created);
+    let fails = operation.is_write() && operation.check().is_ok() && created != guard.create_revision;
+    fails.then(|| failed(ErrorKind::GuardFailed, created))
 }
 
 fn execute(keys: &mut BTreeMap<Bytes, ModelKey>, counter: u64, operation: &Operation) -> CommandOutcome {

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use gometa_tests::{
     clients::{Places, table::root},
-    endurance::{Absence, Disk, Joining, SCANNING, Scanning, Scans, growth, joins, returns, scans},
+    endurance::{Absence, Disk, SCANNING, Scans, UnderLoad, growth, joins, returns, scans},
     print_line,
 };
 
@@ -102,7 +102,7 @@ async fn main() -> ExitCode {
             }
         },
         What::Join { keys, rate, before } => {
-            let joined = joins(Joining { keys, rate, before: Duration::from_secs(before) }).await;
+            let joined = joins(UnderLoad { keys, rate, before: Duration::from_secs(before) }).await;
             print_line(&joined.text());
             if !joined.broken().is_empty() {
                 return ExitCode::FAILURE;
@@ -110,7 +110,7 @@ async fn main() -> ExitCode {
         }
         What::Scan { keys, rate, before, clients } => {
             let before = Duration::from_secs(before);
-            match scan(&clients, Scanning { keys, rate, before }).await {
+            match scan(&clients, UnderLoad { keys, rate, before }).await {
                 Ok(scans) => {
                     print_line(&scans.text());
                     if !scans.broken().is_empty() {
@@ -146,9 +146,9 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn scan(clients: &[String], scanning: Scanning) -> anyhow::Result<Scans> {
+async fn scan(clients: &[String], load: UnderLoad) -> anyhow::Result<Scans> {
     let running = std::env::current_exe()?;
     // target/release/gometa-endurance
     let target = running.ancestors().nth(2).context("this program has a directory")?;
-    scans(&Places { root: root(), target }, clients, scanning).await
+    scans(&Places { root: root(), target }, clients, load).await
 }

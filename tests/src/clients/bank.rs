@@ -89,25 +89,17 @@ pub async fn bank(
             tellers.spawn(teller.work(left.clone()));
         }
     }
-    let (mut made, mut refused, mut kills) = (0, 0, 0);
-    let mut turn = Box::pin(tokio::time::sleep(every));
-    loop {
-        tokio::select! {
-            done = tellers.join_next() => match done {
-                Some(done) => {
-                    let (of_made, of_refused) = done??;
-                    made += of_made;
-                    refused += of_refused;
-                }
-                None => break,
-            },
-            () = &mut turn => {
-                cluster.change_leader().await;
-                kills += 1;
-                turn = Box::pin(tokio::time::sleep(every));
-            }
+    let all = async {
+        let (mut made, mut refused) = (0, 0);
+        while let Some(done) = tellers.join_next().await {
+            let (of_made, of_refused) = done??;
+            made += of_made;
+            refused += of_refused;
         }
-    }
+        anyhow::Ok((made, refused))
+    };
+    let (done, kills) = cluster.kill_leaders_during(every, all).await;
+    let (made, refused) = done?;
     let took = begun.elapsed();
     let revisions = check(&observer, opened, made).await?;
     Ok(Banked { made, refused, kills, revisions, took })

@@ -1,6 +1,6 @@
 //! An ensemble that clients reach through proxies, and its faults, all of which can be undone.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, pin::pin, time::Duration};
 
 use anyhow::Context as _;
 use gometa_client::{Client, ErrorKind};
@@ -115,6 +115,26 @@ impl Cluster {
             _ => anyhow::bail!("there is no fault {name}"),
         }
         Ok(())
+    }
+
+    /// Waits for work, whose tasks run by themselves, and kills the leader every `every` meanwhile. Returns the result and the
+    /// number of kills.
+    pub async fn kill_leaders_during<T>(
+        &mut self,
+        every: Duration,
+        work: impl Future<Output = T>,
+    ) -> (T, usize) {
+        let mut work = pin!(work);
+        let mut kills = 0;
+        loop {
+            match timeout(every, &mut work).await {
+                Ok(done) => return (done, kills),
+                Err(_) => {
+                    self.change_leader().await;
+                    kills += 1;
+                }
+            }
+        }
     }
 
     /// Kills the leader, and restarts it when another node leads.

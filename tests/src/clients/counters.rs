@@ -77,21 +77,15 @@ pub async fn exactly_once(
         let counting = Counting::new(wanted, Duration::ZERO);
         running.spawn(begin(name, places, &observer, &peers, counting).await?);
     }
-    let (mut sums, mut kills) = (Vec::new(), 0);
-    let mut turn = Box::pin(tokio::time::sleep(every));
-    loop {
-        tokio::select! {
-            done = running.join_next() => match done {
-                Some(sum) => sums.push(sum??),
-                None => break,
-            },
-            () = &mut turn => {
-                cluster.change_leader().await;
-                kills += 1;
-                turn = Box::pin(tokio::time::sleep(every));
-            }
+    let all = async {
+        let mut sums = Vec::new();
+        while let Some(sum) = running.join_next().await {
+            sums.push(sum??);
         }
-    }
+        anyhow::Ok(sums)
+    };
+    let (sums, kills) = cluster.kill_leaders_during(every, all).await;
+    let mut sums = sums?;
     are_exact(&sums, &observer).await?;
     sums.sort_by_key(|sum| clients.iter().position(|client| *client == sum.client));
     Ok((sums, kills))

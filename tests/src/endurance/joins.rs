@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use gometa_client::{Client, NodeStatus, Role};
 
-use super::load::{self, Steady};
+use super::load::{self, Steady, UnderLoad};
 use crate::{ensemble::Ensemble, members, wait::until};
 
 /// The longest time until the node is complete before the run is given up.
@@ -28,17 +28,6 @@ const JOINS: &str = "a fourth node joins, until it is complete";
 const PROMOTED: &str = "it becomes a voter";
 const FOLLOWER_REMOVED: &str = "a follower is removed";
 const LEADER_REMOVED: &str = "the leader is removed";
-
-/// The size of a run.
-#[derive(Clone, Copy, Debug)]
-pub struct Joining {
-    /// The number of keys, with values of 128 bytes.
-    pub keys: u64,
-    /// The load, in sets a second.
-    pub rate: u64,
-    /// The time for which the load is measured before.
-    pub before: Duration,
-}
 
 /// The load during one step.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +58,8 @@ pub struct Joined {
 ///
 /// # Panics
 /// If a change fails, the node is not complete after five minutes, or two nodes have different states.
-pub async fn joins(joining: Joining) -> Joined {
-    let Joining { keys, rate, before } = joining;
+pub async fn joins(joining: UnderLoad) -> Joined {
+    let UnderLoad { keys, rate, before } = joining;
     let mut ensemble = members::prepare(4, 3);
     (0..3).for_each(|node| ensemble.spawn(node));
     for node in 0..3 {

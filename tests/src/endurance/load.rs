@@ -20,6 +20,17 @@ const IN_FLIGHT: u64 = 32;
 const TIMEOUT: Duration = Duration::from_secs(30);
 const VALUE_BYTES: usize = 128;
 
+/// The size of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct UnderLoad {
+    /// The number of keys, with values of 128 bytes.
+    pub keys: u64,
+    /// The load, in sets a second.
+    pub rate: u64,
+    /// The time for which the load is measured before.
+    pub before: Duration,
+}
+
 /// The latencies of some sets.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Latencies(Vec<Duration>);

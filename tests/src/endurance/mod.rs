@@ -11,6 +11,7 @@ mod returns;
 mod scans;
 
 pub use growth::{Growth, growth};
-pub use joins::{Joined, Joining, joins};
+pub use joins::{Joined, joins};
+pub use load::UnderLoad;
 pub use returns::{Absence, Disk, Return, returns};
-pub use scans::{SCANNING, Scanned, Scanning, Scans, scans};
+pub use scans::{SCANNING, Scanned, Scans, scans};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
-use super::load::{self, Meter, Steady, Write};
+use super::load::{self, Meter, Steady, UnderLoad, Write};
 use crate::{
     clients::{
         Driver, Places,
@@ -23,17 +23,6 @@ const TIMEOUT_MS: u64 = 60_000;
 const P99_MAX: Duration = Duration::from_millis(25);
 /// What the memory of a client may rise by: some pages of 1 MiB, and copies of these.
 const CLIENT_KIB_MAX: u64 = 32 << 10;
-
-/// The size of a run.
-#[derive(Clone, Copy, Debug)]
-pub struct Scanning {
-    /// The number of keys, with values of 128 bytes.
-    pub keys: u64,
-    /// The load, in sets a second.
-    pub rate: u64,
-    /// The time for which the load is measured before.
-    pub before: Duration,
-}
 
 /// The scan of one client.
 #[derive(Clone, Debug)]
@@ -106,8 +95,8 @@ impl Scans {
 ///
 /// # Errors
 /// If a call fails, or a scan differs.
-pub async fn scans(places: &Places<'_>, clients: &[String], scanning: Scanning) -> anyhow::Result<Scans> {
-    let Scanning { keys, rate, before } = scanning;
+pub async fn scans(places: &Places<'_>, clients: &[String], scanning: UnderLoad) -> anyhow::Result<Scans> {
+    let UnderLoad { keys, rate, before } = scanning;
     let ensemble = Ensemble::start(3).await;
     let meter = Meter::noting();
     load::fast(&ensemble, keys, keys, &meter).await;
@@ -117,7 +106,7 @@ pub async fn scans(places: &Places<'_>, clients: &[String], scanning: Scanning) 
     tokio::time::sleep(before).await;
     let p99_before = meter.take().percentile(99);
     let node_kib_before = node_kib(&ensemble);
-    let mut found = Vec::new();
+    let (mut found, mut answers) = (Vec::new(), Vec::new());
     for name in clients {
         let driver = Driver::start(name, places).await?;
         let open = Line::new("open").with("client", 1).with("peers", ensemble.requests_from(0).join(","));
@@ -134,14 +123,18 @@ pub async fn scans(places: &Places<'_>, clients: &[String], scanning: Scanning) 
         let time = begun.elapsed();
         let p99 = meter.take().percentile(99);
         let client_kib = driver.peak_kib() - peak;
-        let expected = expected(&meter.writes(), keys, revision)?;
-        let (_, expected) = Answer::parse(&format!("1 ok {expected}"))?;
-        ensure!(answer == expected, "{name} at {revision}: {answer}, not {expected}");
         driver.end().await?;
+        answers.push((name, revision, answer));
         found.push(Scanned { client: name.clone(), time, p99, client_kib, node_kib: node_kib(&ensemble) });
     }
     let failures = load.stop().await;
     ensure!(failures.is_empty(), "{failures:#?}");
+    // Now the sets at all of these revisions are noted.
+    let writes = meter.writes();
+    for (name, revision, answer) in answers {
+        let (_, expected) = Answer::parse(&format!("1 ok {}", expected(&writes, keys, revision)?))?;
+        ensure!(answer == expected, "{name} at {revision}: {answer}, not {expected}");
+    }
     Ok(Scans { p99_before, node_kib_before, scans: found })
 }
 
