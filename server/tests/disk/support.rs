@@ -219,6 +219,11 @@ impl Opened {
         }
     }
 
+    /// All reports so far.
+    pub(crate) fn reports(&self) -> Vec<Report> {
+        self.callbacks.0.lock().unwrap().reports.clone()
+    }
+
     /// Closes the disk; returns all reports, and the counters that were flushed.
     pub(crate) fn close(self) -> (Vec<Report>, Vec<u64>) {
         drop(self.disk);

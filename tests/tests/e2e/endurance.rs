@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gometa_tests::{
-    endurance::{Absence, Disk, Joining, growth, joins, returns},
+    endurance::{Absence, Disk, UnderLoad, growth, joins, returns},
     say,
 };
 
@@ -18,7 +18,7 @@ async fn many_sets_of_few_keys_are_measured_every_second() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_joins_under_load_and_replaces_the_leader() {
-    let joined = joins(Joining { keys: 10_000, rate: 200, before: Duration::from_secs(1) }).await;
+    let joined = joins(UnderLoad { keys: 10_000, rate: 200, before: Duration::from_secs(1) }).await;
     say(&joined.text());
     // Latencies are not judged beside other tests.
     assert!(joined.failures.is_empty() && joined.steps.len() == 5, "{joined:?}");

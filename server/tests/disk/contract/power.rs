@@ -28,8 +28,8 @@ struct Counts {
     reported: u64,
     lost: u64,
     batches_lost: u64,
-    /// The number of flushes reported.
-    flushes: u64,
+    /// The number of cuts before which a flush was reported.
+    flushed: u64,
     /// The number of cuts during writes.
     amid: u64,
     /// The number of cuts during a flush, of those that are known.
@@ -66,17 +66,18 @@ fn cut(
     let (mut stores, found) = Stores::open(dir, directory)?;
     counts.amid_flush += u64::from(was_amid_flush(dir, &tables));
     check_recovered(before, &found, counts)?;
-    let steps = steps(&found);
+    let (steps, recovered) = (steps(&found), found.checkpoint.applied);
     let mut model = Model::new(found);
     let ended = run(&mut stores, &mut model, &steps, &mut |_| {})?;
     if ended != Ended::Done {
         return Err(Violation::new(Invariant::Opens, format!("before the cut: {ended:?}")));
     }
-    machine.cut().unwrap();
-    // The writers end; everything that they have reported must be synced.
     let Stores { opened, received } = stores;
-    let before = opened.disk.recovered.applied;
-    let (reports, flushed) = opened.close();
+    // What was reported before the cut must be synced. Not what is reported later: ext4 lets a sync that is under way during
+    // the shutdown succeed though its data is lost, while a machine without power reports nothing.
+    let (reports, flushed) = (opened.reports(), opened.flushed());
+    machine.cut().unwrap();
+    drop(opened);
     for report in reports.into_iter().skip(received) {
         match report {
             Report::Persisted(token) => model.report(token)?,
@@ -87,8 +88,8 @@ fn cut(
     machine.unmount().unwrap();
     machine.start().unwrap();
     counts.amid += u64::from(model.reported() < model.submitted());
-    counts.flushes += flushed.len() as u64;
-    Ok(Cut { model, flushed: flushed.last().copied().unwrap_or(before) })
+    counts.flushed += u64::from(flushed > recovered);
+    Ok(Cut { model, flushed })
 }
 
 fn check_recovered(cut: Option<&Cut>, found: &State, counts: &mut Counts) -> Result<(), Violation> {
@@ -158,20 +159,20 @@ fn child() {
     match result {
         Ok(()) => println!(
             "\nkept {wanted} power cuts, {} of them amid writes, {} amid a flush: {} writes, {} reported, {} others to the log \
-             lost; {} flushes, {} batches lost",
+             lost; {} of the cuts behind a flush, {} batches lost",
             counts.amid,
             counts.amid_flush,
             counts.writes,
             counts.reported,
             counts.lost,
-            counts.flushes,
+            counts.flushed,
             counts.batches_lost
         ),
         Err(violation) => println!("\nbroken {violation}"),
     }
     println!("amid {}", counts.amid);
     println!("lost {}", counts.lost);
-    println!("flushes {}", counts.flushes);
+    println!("flushed {}", counts.flushed);
 }
 
 /// The output of the child, or why there can be none.
@@ -190,7 +191,7 @@ fn the_data_directory_keeps_the_contract_without_power() {
     let kept = lines.iter().find(|line| line.starts_with("kept "));
     say(kept.unwrap_or_else(|| panic!("{}", lines.join("\n"))));
     // Cuts without lost writes and flushes prove nothing.
-    for word in ["amid ", "lost ", "flushes "] {
+    for word in ["amid ", "lost ", "flushed "] {
         assert!(found(word) > Some(0), "{word}: {}", lines.join("\n"));
     }
 }
