@@ -108,12 +108,24 @@ fn txn(u: &mut Unstructured<'_>) -> Result<TxnStep> {
             0 => Fact::CreateRevision(u.int_in_range(0..=20)?),
             1 => Fact::ModRevision(Revision::Any(u.int_in_range(0..=20)?)),
             2 => Fact::Value(u.int_in_range(0..=2)?),
+            3 => {
+                let revision = u.arbitrary::<bool>()?.then_some(Revision::Actual);
+                let revision = revision.map_or_else(|| u.int_in_range(0..=20).map(Revision::Any), Ok)?;
+                Fact::Range { more: u64::from(u.ratio(1, 4)?), revision }
+            }
             _ => Fact::ModRevision(Revision::Actual),
         };
         Ok(Comparing { key: u.int_in_range(0..=4)?, fact, relation: u.int_in_range(0..=3)? })
     };
     let act = |u: &mut Unstructured<'_>| {
-        let kind = *u.choose(&[ActKind::Set, ActKind::Set, ActKind::Delete, ActKind::Get, ActKind::Range])?;
+        let kind = *u.choose(&[
+            ActKind::Set,
+            ActKind::Set,
+            ActKind::Delete,
+            ActKind::Get,
+            ActKind::Range,
+            ActKind::DeleteRange,
+        ])?;
         Ok(Acting { kind, key: u.int_in_range(0..=4)?, value: u.int_in_range(0..=2)? })
     };
     Ok(TxnStep { when: several(u, compare)?, then: several(u, act)?, otherwise: several(u, act)? })

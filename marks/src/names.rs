@@ -24,6 +24,7 @@ pub const MUTANTS: &[&str] = &[
     "compares_hashes_of_other_counters",
     "compares_hashes_without_incarnation",
     "compares_logs_by_length",
+    "compares_only_the_count",
     "continues_behind_next_key",
     "counts_acks_by_committed_configuration",
     "counts_acks_of_disconnected_voters",
@@ -33,6 +34,7 @@ pub const MUTANTS: &[&str] = &[
     "counts_earlier_synchronisation",
     "counts_progress_as_ack",
     "counts_snapshot_receivers",
+    "deletes_range_without_its_last_key",
     "does_not_record_configuration",
     "draws_epoch_with_writes_pending",
     "drops_history_above_horizon",
@@ -97,6 +99,7 @@ pub const MUTANTS: &[&str] = &[
     "reads_below_horizon",
     "reads_later_version",
     "reads_page_before_table_has_it",
+    "reads_ranges_before_table_has_all",
     "reads_results_at_present",
     "recent_contact_confirms_barrier",
     "records_no_addresses",
@@ -145,6 +148,7 @@ pub const LOG_MUTANTS: &[&str] = &[
 /// The name of each probe, and the event that it counts.
 pub const PROBES: &[(&str, &str)] = &[
     ("ahead.truncated-while-read", "an entry is truncated while the record that it needs is being read"),
+    ("apply.ranges-wait-for-table", "the ranges of the next entry are to be read, and the table is behind"),
     ("apply.read-from-log", "the next entry to apply is no longer in memory and is read from the log"),
     ("apply.waits-for-own-disk", "a committed entry is not yet durable on this node"),
     ("apply.waits-for-record", "the next entry to apply needs a record that is not in memory"),
@@ -396,6 +400,8 @@ pub const PROBES: &[(&str, &str)] = &[
     ("transfer.unknown-target", "a node receives a HANDOFF whose target it does not know"),
     ("transfer.waits-for-target", "a leader waits until the target has the whole log"),
     ("txn.failed", "a comparison of a transaction does not hold"),
+    ("txn.range-changed", "a range that a transaction compares is not as a scan found it"),
+    ("txn.range-deleted", "a transaction deletes the keys of a range"),
     (
         "txn.results-compacted",
         "the results of a transaction are to be read, and the history begins behind it",

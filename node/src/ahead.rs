@@ -52,6 +52,14 @@ impl Upcoming {
             Content::Configuration(_) => &[],
         }
     }
+
+    /// The number of keys that applying it touches.
+    pub(crate) fn touched(&self) -> usize {
+        match &self.content {
+            Content::Command(command) => command.touched(),
+            Content::Configuration(_) => 0,
+        }
+    }
 }
 
 /// The entries from the next one on, without a gap.
@@ -83,6 +91,11 @@ impl Ahead {
     /// The entry that is applied next.
     pub(crate) fn next(&self) -> Option<&Upcoming> {
         self.entries.front()
+    }
+
+    /// The same, to add what was read for it.
+    pub(crate) fn next_mut(&mut self) -> Option<&mut Upcoming> {
+        self.entries.front_mut()
     }
 
     /// Removes the entry that was applied.

@@ -80,6 +80,8 @@ pub struct Node<T: Table> {
     work: Work,
     /// Since when the next entry waits for a record.
     apply_waits: Option<Ticks>,
+    /// The read of the ranges of the next entry that is under way.
+    next_ranges: Option<u64>,
     /// What the protocol core was last told with [`zab::Event::StateStalled`].
     state_stalled: bool,
     /// Entries read back from the log, in order, that are not in `ahead`.
@@ -154,6 +156,7 @@ impl<T: Table> Node<T> {
             ahead: Ahead::default(),
             work: Work::default(),
             apply_waits: None,
+            next_ranges: None,
             state_stalled: false,
             read_back: VecDeque::new(),
             reading: None,

@@ -34,6 +34,12 @@ struct Reader {
 }
 
 impl Ranges {
+    /// A number for another read.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
     /// Adds a page that can be read when the table has a revision.
     pub(crate) fn wait(&mut self, revision: u64, ticket: Ticket) {
         self.waiting.entry(revision).or_default().push(ticket);
@@ -88,9 +94,9 @@ impl Ranges {
             let ticket = reader.ready.pop_front().expect("a client with a turn has a page to read");
             reader.under_way += 1;
             self.give_turn(client);
-            self.last += 1;
-            self.under_way.insert(self.last, (client, ticket));
-            return Some((self.last, ticket));
+            let number = self.number();
+            self.under_way.insert(number, (client, ticket));
+            return Some((number, ticket));
         }
         None
     }

@@ -210,7 +210,7 @@ fn the_repeated_fields_of_client_frames_are_bounded() {
     }
     // The nodes of SafeToStop; the comparisons and the two branches of Txn, whose operations are large.
     assert_eq!(repeated(v1::ClientFrame::SHAPE), 4, "bound the number of another one too");
-    assert!(size_of::<v1::TxnOperation>() <= 256 && size_of::<v1::Compare>() <= 128);
+    assert!(size_of::<v1::TxnOperation>() <= 256 && size_of::<v1::Compare>() <= 192);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! - [`from_node`]: checks of what a client receives.
 //! - [`limits`]: all sizes that programs agree upon.
 //! - [`Operation`]: name, key, value and checks of each operation.
+//! - [`Bounds`]: the keys of a range.
 //! - [`Setting`]: name and bounds of each setting of the ensemble.
 //! - [`ErrorKind`], [`Outcome`]: the table of errors.
 //!
@@ -24,6 +25,7 @@ mod txn;
 
 pub use error::{ErrorKind, Outcome};
 pub use operation::{Arguments, Operation};
+pub use range::{Bounds, end_of_prefix};
 pub use settings::Setting;
 
 /// The generated messages, version 1 of the protocol. `proto/gometa/v1/*.proto` documents them.

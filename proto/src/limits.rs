@@ -31,8 +31,15 @@ pub const COUNT_KEYS_MAX: usize = 100_000;
 pub const TXN_OPERATIONS_MAX: usize = 128;
 /// The longest encoded transaction: a key, a value, and the other fields of the largest write.
 pub const TXN_BYTES_MAX: usize = VALUE_MAX + KEY_MAX + 128;
+/// The most keys in the ranges that a transaction compares, together.
+pub const TXN_COMPARED_KEYS_MAX: usize = 1_000;
+/// The most keys that a transaction may change.
+pub const TXN_CHANGED_KEYS_MAX: usize = 1_000;
+/// The bytes of the keys that the ranges that a branch of a transaction deletes may have.
+pub const TXN_DELETED_BYTES_MAX: usize = MIB;
 /// The bytes of the values that a transaction may have to do with: those of the keys that it compares or may write, as they are
-/// when it is executed. Of a key that occurs twice, twice.
+/// when it is executed. Of a key that occurs twice, twice. The records of the ranges that it compares, and of those that a branch
+/// deletes, may have as many again each.
 pub const TXN_VALUES_MAX: usize = 8 * MIB;
 /// The longest encoded command, the payload of a log entry: a key, a value, the key of a guard, and the other fields.
 pub const PAYLOAD_MAX: usize = VALUE_MAX + 2 * KEY_MAX + KIB;
@@ -47,8 +54,8 @@ pub const DATAGRAM_MAX: usize = 512;
 /// The most repeated elements in one message of a client, at all depths together.
 pub const CLIENT_ELEMENTS_MAX: usize = 1024;
 /// The most fields in one frame of a client that is longer than a few KiB, at all depths together. The largest transaction
-/// has four for each comparison and each write, and at most 13 for each range, in both branches, and some for itself.
-pub const CLIENT_FIELDS_MAX: usize = 4096;
+/// has at most seven for each comparison, 13 for each operation in both branches, and some for itself.
+pub const CLIENT_FIELDS_MAX: usize = 4608;
 /// The most repeated elements in one message of a node, at all depths together. Above 16,384, the number of empty log
 /// entries in a leader's batch of 1 MiB.
 pub const PEER_ELEMENTS_MAX: usize = 32_768;

@@ -5,12 +5,12 @@ use prost::Message;
 
 use crate::{
     ErrorKind,
-    limits::{KEY_MAX, TXN_BYTES_MAX, TXN_OPERATIONS_MAX, VALUE_MAX},
-    range::{check_consistency, check_range, invalid},
+    limits::{KEY_MAX, TXN_BYTES_MAX, TXN_COMPARED_KEYS_MAX, TXN_OPERATIONS_MAX, VALUE_MAX},
+    range::{Bounds, check_consistency, check_delete_range, check_range, check_range_state, invalid},
     v1::{
-        self, Error, Range, Txn, TxnOperation,
+        self, Compare, Error, Range, RangeState, Txn, TxnOperation,
         compare::Operand,
-        txn_operation::Operation::{Delete, Get, Range as Read, Set},
+        txn_operation::Operation::{Delete, DeleteRange, Get, Range as Read, Set},
     },
 };
 
@@ -36,10 +36,23 @@ impl Txn {
     }
 
     /// The keys that decide what executing it does: those of its comparisons, and those that it may write. A key may occur
-    /// more than once.
+    /// more than once. Keys of ranges are left out.
     pub fn decisive_keys(&self) -> impl Iterator<Item = &Bytes> {
-        let compared = self.when.iter().map(|compare| &compare.key);
+        let compared = self.when.iter().filter(|compare| compare.range_state().is_none());
+        let compared = compared.map(|compare| &compare.key);
         compared.chain(self.branches().filter_map(TxnOperation::written_key))
+    }
+
+    /// The comparisons of ranges, in their order.
+    pub fn compared_ranges(&self) -> impl Iterator<Item = &RangeState> {
+        self.when.iter().filter_map(Compare::range_state)
+    }
+
+    /// Whether what executing it does depends on the keys of a range.
+    #[must_use]
+    pub fn needs_ranges(&self) -> bool {
+        let mut deleted = self.branches().filter_map(TxnOperation::deleted_range);
+        self.compared_ranges().next().is_some() || deleted.next().is_some()
     }
 
     /// Whether it only makes the state smaller: it deletes, and neither branch sets a key.
@@ -53,21 +66,55 @@ impl Txn {
     }
 }
 
+impl Compare {
+    /// The state of a range that it asks for, instead of that of a key.
+    #[must_use]
+    pub fn range_state(&self) -> Option<&RangeState> {
+        match &self.operand {
+            Some(Operand::Range(state)) => Some(state),
+            Some(Operand::CreateRevision(_) | Operand::ModRevision(_) | Operand::Value(_)) | None => None,
+        }
+    }
+}
+
 impl TxnOperation {
     /// Whether it is a write.
     #[must_use]
     pub fn writes(&self) -> bool {
-        self.written_key().is_some()
+        self.written_key().is_some() || self.deleted_range().is_some()
     }
 
-    /// The key that it writes.
+    /// The one key that it writes.
     #[must_use]
     pub fn written_key(&self) -> Option<&Bytes> {
         match &self.operation {
             Some(Set(set)) => Some(&set.key),
             Some(Delete(delete)) => Some(&delete.key),
-            Some(Get(_) | Read(_)) | None => None,
+            Some(Get(_) | Read(_) | DeleteRange(_)) | None => None,
         }
+    }
+
+    /// The range that it deletes.
+    #[must_use]
+    pub fn deleted_range(&self) -> Option<&v1::DeleteRange> {
+        match &self.operation {
+            Some(DeleteRange(range)) => Some(range),
+            Some(Set(_) | Delete(_) | Get(_) | Read(_)) | None => None,
+        }
+    }
+
+    /// Whether it may write one of these keys.
+    #[must_use]
+    pub fn writes_into(&self, bounds: &Bounds) -> bool {
+        self.written_key().is_some_and(|key| bounds.contains(key))
+            || self.deleted_range().is_some_and(|range| bounds.overlap(&range.bounds()))
+    }
+
+    /// Whether it may write this key.
+    #[must_use]
+    pub fn may_write(&self, key: &[u8]) -> bool {
+        self.written_key().is_some_and(|written| written == key)
+            || self.deleted_range().is_some_and(|range| range.bounds().contains(key))
     }
 }
 
@@ -76,8 +123,10 @@ pub(crate) fn txn_bytes(txn: &mut Txn) -> Vec<&mut Bytes> {
     let mut all = Vec::new();
     for compare in &mut txn.when {
         all.push(&mut compare.key);
-        if let Some(Operand::Value(value)) = &mut compare.operand {
-            all.push(value);
+        match &mut compare.operand {
+            Some(Operand::Value(value)) => all.push(value),
+            Some(Operand::Range(RangeState { start, end, prefix, .. })) => all.extend([start, end, prefix]),
+            Some(Operand::CreateRevision(_) | Operand::ModRevision(_)) | None => {}
         }
     }
     for operation in txn.then.iter_mut().chain(&mut txn.otherwise) {
@@ -89,6 +138,7 @@ pub(crate) fn txn_bytes(txn: &mut Txn) -> Vec<&mut Bytes> {
                 let Range { start, end, prefix, delimiter, .. } = range;
                 all.extend([start, end, prefix, delimiter]);
             }
+            Some(DeleteRange(v1::DeleteRange { start, end, prefix })) => all.extend([start, end, prefix]),
             None => {}
         }
     }
@@ -115,6 +165,13 @@ pub(crate) fn check_txn(txn: &Txn) -> Result<(), Error> {
         }
     }
     txn.when.iter().try_for_each(check_compare)?;
+    let compared = txn.compared_ranges().fold(0_u64, |sum, state| sum.saturating_add(state.count));
+    if compared > TXN_COMPARED_KEYS_MAX as u64 {
+        let message = format!(
+            "the ranges that a transaction compares have {compared} keys, which exceeds the limit of {TXN_COMPARED_KEYS_MAX}"
+        );
+        return Err(too_large(message));
+    }
     for branch in [&txn.then, &txn.otherwise] {
         branch.iter().try_for_each(check_operation)?;
         check_writes(branch)?;
@@ -127,14 +184,20 @@ pub(crate) fn check_txn(txn: &Txn) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_compare(compare: &v1::Compare) -> Result<(), Error> {
+fn check_compare(compare: &Compare) -> Result<(), Error> {
+    if let Some(state) = compare.range_state() {
+        if !compare.key.is_empty() || compare.relation != v1::Relation::Equal as i32 {
+            return Err(invalid("a comparison of a range has no key, and the relation EQUAL"));
+        }
+        return check_range_state(state);
+    }
     check_key(&compare.key)?;
     if v1::Relation::try_from(compare.relation).is_err() {
         return Err(unsupported(&format!("relation {} is not known", compare.relation)));
     }
     match &compare.operand {
         Some(Operand::Value(value)) => check_value(value),
-        Some(Operand::CreateRevision(_) | Operand::ModRevision(_)) => Ok(()),
+        Some(Operand::CreateRevision(_) | Operand::ModRevision(_) | Operand::Range(_)) => Ok(()),
         None => Err(unsupported("a comparison with an operand of an unknown kind, or without one")),
     }
 }
@@ -159,6 +222,7 @@ fn check_operation(operation: &TxnOperation) -> Result<(), Error> {
             ))
         }
         Some(Read(range)) => check_range(range),
+        Some(DeleteRange(range)) => check_delete_range(range),
         None => Err(unsupported("an operation of a kind that this node does not know")),
     }
 }
@@ -172,15 +236,25 @@ fn check_writes(branch: &[TxnOperation]) -> Result<(), Error> {
         return Err(invalid(&format!("a branch of the transaction writes the key {key} twice")));
     }
     for (index, operation) in branch.iter().enumerate() {
-        let Some(Read(range)) = &operation.operation else { continue };
-        let (before, after) = branch.split_at(index);
-        let writes_into = |operations: &[TxnOperation]| {
-            let mut written = operations.iter().filter_map(TxnOperation::written_key);
-            written.any(|key| range.contains(key))
-        };
-        if writes_into(before) && writes_into(after) {
-            let message = "a range of the transaction stands between two writes to its keys: put it before or behind both";
-            return Err(invalid(message));
+        let (before, after) = (&branch[..index], &branch[index + 1..]);
+        let write_into =
+            |operations: &[TxnOperation], bounds| operations.iter().any(|other| other.writes_into(bounds));
+        match &operation.operation {
+            Some(Read(range)) => {
+                let bounds = range.bounds();
+                if write_into(before, &bounds) && write_into(after, &bounds) {
+                    let message = "a range of the transaction stands between two writes to its keys: put it before or behind both";
+                    return Err(invalid(message));
+                }
+            }
+            Some(DeleteRange(range)) => {
+                let bounds = range.bounds();
+                if write_into(before, &bounds) || write_into(after, &bounds) {
+                    let message = "a branch of the transaction deletes a range and writes one of its keys, or deletes two ranges that overlap";
+                    return Err(invalid(message));
+                }
+            }
+            Some(Set(_) | Delete(_) | Get(_)) | None => {}
         }
     }
     Ok(())
@@ -250,6 +324,44 @@ mod tests {
         assert_eq!(refused(&between), ErrorKind::InvalidArgument);
     }
 
+    fn delete_range(prefix: &'static str) -> TxnOperation {
+        let range = v1::DeleteRange { prefix: prefix.into(), ..v1::DeleteRange::default() };
+        TxnOperation { operation: Some(DeleteRange(range)) }
+    }
+
+    #[test]
+    fn what_a_branch_deletes_it_does_not_write() {
+        let branch = |then| Txn { then, ..Txn::default() };
+        assert!(check_txn(&branch(vec![delete_range("a"), set("b"), range("a"), delete_range("c")])).is_ok());
+        for twice in [
+            vec![delete_range("a"), set("a1")],
+            vec![set("a1"), delete_range("a")],
+            vec![delete_range("a"), delete_range("ab")],
+            vec![set("ab1"), range("ab"), delete_range("a"), set("b")],
+            vec![delete_range("")],
+        ] {
+            assert_eq!(refused(&branch(twice.clone())), ErrorKind::InvalidArgument, "{twice:?}");
+        }
+        let other = Txn { then: vec![set("a1")], otherwise: vec![delete_range("a")], ..Txn::default() };
+        assert!(check_txn(&other).is_ok() && other.writes() && other.needs_ranges());
+    }
+
+    #[test]
+    fn a_compared_range_is_bounded_and_has_no_key() {
+        let state = |count| RangeState { prefix: "a".into(), count, ..RangeState::default() };
+        let compared = |count| Compare { operand: Some(Operand::Range(state(count))), ..Compare::default() };
+        let when = |when| Txn { when, ..Txn::default() };
+        assert!(check_txn(&when(vec![compared(500), compared(500)])).is_ok());
+        assert_eq!(refused(&when(vec![compared(500), compared(501)])), ErrorKind::TooLarge);
+        assert_eq!(refused(&when(vec![compared(1), compared(u64::MAX)])), ErrorKind::TooLarge);
+        for changed in [
+            Compare { key: "k".into(), ..compared(1) },
+            Compare { relation: v1::Relation::Less.into(), ..compared(1) },
+        ] {
+            assert_eq!(refused(&when(vec![changed])), ErrorKind::InvalidArgument);
+        }
+    }
+
     #[test]
     fn what_a_transaction_has_is_bounded() {
         let many =
@@ -264,8 +376,8 @@ mod tests {
         assert_eq!(refused(&Txn { when: vec![compare(None)], ..Txn::default() }), ErrorKind::Unsupported);
     }
 
-    fn compare(operand: Option<Operand>) -> v1::Compare {
-        v1::Compare { key: "k".into(), relation: 0, operand }
+    fn compare(operand: Option<Operand>) -> Compare {
+        Compare { key: "k".into(), relation: 0, operand }
     }
 
     #[test]

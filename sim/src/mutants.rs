@@ -221,6 +221,9 @@ mutants! {
     M114 reads_before_own_writes: "a read in a transaction does not see what the transaction wrote before", "section 7.9, invariant 25";
     M115 reads_results_at_present: "what a transaction wrote and read is read at the present revision", "section 7.9, invariant 25";
     M116 ignores_guard: "a write is executed although its guard fails", "section 7.10";
+    M117 reads_ranges_before_table_has_all: "the ranges of a transaction are read before the table has all that was applied", "section 7.9";
+    M118 compares_only_the_count: "a comparison of a range does not look at the revisions of its keys", "section 7.9, invariant 25";
+    M119 deletes_range_without_its_last_key: "the deletion of a range leaves its last key", "section 7.9, invariant 25";
     L01 accepts_base_above_state: "a start accepts a log that begins above the durable state", "log rule 6";
     L02 begins_without_directory_sync: "the name of a new segment is not synced", "log rule 5";
     L03 commits_without_sync: "a batch is reported without a sync", "log rule 1";

@@ -17,6 +17,7 @@ use crate::{
     history::History,
     keys::Keys,
     overlay::{Found, Purpose},
+    ranges::RangesFound,
     session::{Corrupt, Sessions, WriteLookup},
     settings::Settings,
     table::{Batch, Checkpoint, Lookup, Table},
@@ -137,11 +138,19 @@ impl<T: Table> Store<T> {
 
     /// Applies the log entry at `counter`. A command that is malformed or exceeds a limit yields an error outcome, the
     /// same on every node. Returns `None`, and has changed nothing, if the record of one of the command's
-    /// [keys](Decoded::keys) is not in memory: it must be read first.
+    /// [keys](Decoded::keys) is not in memory, or if its [ranges](Decoded::missing_ranges) were not read: they must be read
+    /// first.
     ///
     /// # Panics
-    /// If `counter` is not `applied() + 1`, or if the table's record of one of the command's keys cannot be decoded.
+    /// If `counter` is not `applied() + 1`, if the table's record of one of the command's keys cannot be decoded, or if its ranges
+    /// were read at another revision than `applied()`.
     pub fn apply(&mut self, counter: u64, command: &Decoded) -> Option<Applied> {
+        if command.missing_ranges().is_some() {
+            return None;
+        }
+        if let Some(ranges) = &command.ranges {
+            assert_eq!(ranges.revision, self.applied, "ranges are read just before they are needed");
+        }
         let keys = command.keys();
         let mut found = Vec::with_capacity(keys.len());
         let mut bytes = 0;
@@ -164,7 +173,7 @@ impl<T: Table> Store<T> {
         };
         self.advance(counter);
         Some(match &command.body {
-            Some(Body::Write(write)) => self.write(write, found),
+            Some(Body::Write(write)) => self.write(write, found, command.ranges.as_ref()),
             Some(Body::CreateSession(create)) => self.create_session(create),
             Some(Body::EndSessions(end)) => self.end_sessions(end),
             Some(Body::RaiseHorizon(raise)) => self.raise_horizon(raise),
@@ -191,8 +200,14 @@ impl<T: Table> Store<T> {
         self.applied = counter;
     }
 
-    /// Applies a write; `found` are the states of its keys, `None` if they have more bytes than is allowed.
-    fn write(&mut self, request: &Request, found: Option<Vec<Found>>) -> Applied {
+    /// Applies a write; `found` are the states of its keys, `None` if they have more bytes than is allowed; `ranges` is what was
+    /// read of its ranges.
+    fn write(
+        &mut self,
+        request: &Request,
+        found: Option<Vec<Found>>,
+        ranges: Option<&RangesFound>,
+    ) -> Applied {
         let Some(context) = request.write else { return malformed() };
         let origin = Origin::Write { session: context.session, seq: context.seq };
         if context.check().is_err() {
@@ -203,7 +218,7 @@ impl<T: Table> Store<T> {
             WriteLookup::NoSession => {
                 probe!("session.write-after-end");
                 let expired = failure(ErrorKind::SessionExpired, 0);
-                planted!(expired, executes_write_of_ended_session => self.execute(request, found).0)
+                planted!(expired, executes_write_of_ended_session => self.execute(request, found, ranges).0)
             }
             WriteLookup::Forgotten => {
                 probe!("session.write-below-floor");
@@ -211,11 +226,11 @@ impl<T: Table> Store<T> {
             }
             WriteLookup::Recorded(outcome) => {
                 probe!("session.write-logged-twice");
-                planted!(outcome, executes_duplicate_write => self.execute(request, found).0)
+                planted!(outcome, executes_duplicate_write => self.execute(request, found, ranges).0)
             }
             WriteLookup::New => {
                 let outcome;
-                (outcome, answer) = self.execute(request, found);
+                (outcome, answer) = self.execute(request, found, ranges);
                 self.sessions.record(&context, outcome);
                 outcome
             }
@@ -228,6 +243,7 @@ impl<T: Table> Store<T> {
         &mut self,
         request: &Request,
         found: Option<Vec<Found>>,
+        ranges: Option<&RangesFound>,
     ) -> (CommandOutcome, Option<TxnAnswer>) {
         let Some(mut found) = found else { return (failure(ErrorKind::TooLarge, 0), None) };
         if let Some(guard) = &request.guard {
@@ -246,7 +262,9 @@ impl<T: Table> Store<T> {
                 Ok(()) => (self.settings.set(self.applied, set), None),
                 Err(error) => (failure(error.error_kind(), 0), None),
             },
-            Some(Operation::Txn(txn)) => self.keys.transact(&mut self.history, self.applied, txn, found),
+            Some(Operation::Txn(txn)) => {
+                self.keys.transact(&mut self.history, self.applied, txn, found, ranges)
+            }
             Some(operation) => {
                 let found = found.into_iter().next().unwrap_or(Found::NotInMemory);
                 (self.keys.execute(&mut self.history, self.applied, operation, found), None)

@@ -43,12 +43,12 @@
 //!
 //! # Not implemented
 //!
-//! Transactions that compare or delete ranges, watches, leases.
+//! Watches, leases.
 //!
 //! # Reading order
 //!
 //! `entry` (payloads of log entries) · `table` (storage of records) · `overlay` (records in memory) · `keys` (execution
-//! of operations) · `change`, `history` (what revisions changed and superseded) · `range` (pages) · `txn`, `query` (transactions, and reads beside apply) · `session` (deduplication of writes) · `configuration` · `apply` (the store itself) · `hash`.
+//! of operations) · `change`, `history` (what revisions changed and superseded) · `range` (pages) · `ranges`, `txn`, `query` (ranges of transactions, transactions, and reads beside apply) · `session` (deduplication of writes) · `configuration` · `apply` (the store itself) · `hash`.
 #![forbid(unsafe_code)]
 
 // `planted!(right, name => wrong)` is `right` unless a test activates the fault; `probe!` counts rare paths.
@@ -66,6 +66,7 @@ mod memory;
 mod overlay;
 mod query;
 mod range;
+mod ranges;
 mod session;
 mod settings;
 mod table;
@@ -79,7 +80,8 @@ pub use history::{HISTORY_KEY, check_horizon, horizon_of, superseded_by, verify_
 pub use memory::MemoryTable;
 pub use overlay::Purpose;
 pub use query::{Found, Query, compacted_answer};
-pub use range::{Cursor, end_of_prefix, read_page};
+pub use range::{Cursor, read_page};
+pub use ranges::RangesFound;
 pub use session::{Corrupt, WriteLookup};
 pub use settings::SETTINGS_KEY;
 pub use table::{Batch, Checkpoint, Lookup, Space, Table};

@@ -373,7 +373,7 @@ fn known(key: &[u8], stored: Option<Bytes>) -> Value {
 ///
 /// # Panics
 /// If it cannot be decoded: a node that continued would diverge from the others.
-fn decode(key: &[u8], stored: Bytes) -> KeyRecord {
+pub(crate) fn decode(key: &[u8], stored: Bytes) -> KeyRecord {
     KeyRecord::decode(stored).unwrap_or_else(|error| {
         panic!("the table is damaged: record of key {:?}: {error}", Bytes::copy_from_slice(key))
     })

@@ -6,13 +6,14 @@
 use gometa_proto::{
     ErrorKind,
     v1::{
-        Deleted, Error, Page, Range, Txn, TxnAnswer, TxnOperation, TxnOutcome, TxnResult, Written,
-        txn_operation::Operation, txn_result::Result as Answer,
+        DeleteRange, Deleted, DeletedRange, Error, Page, Range, Txn, TxnAnswer, TxnOperation, TxnOutcome,
+        TxnResult, Written, txn_operation::Operation, txn_result::Result as Answer,
     },
 };
 
 use crate::{
     range::{Cursor, Room, entry, read_key, read_page, read_page_within},
+    ranges::{RangesFound, compare_ranges},
     session::Corrupt,
     txn::compare_holds,
 };
@@ -26,6 +27,8 @@ pub enum Query {
     Txn(Txn),
     /// The results of a transaction that was executed.
     Results(Txn, TxnOutcome),
+    /// The ranges of a transaction that is about to be applied. The table has all that was applied before.
+    Ranges(Txn),
 }
 
 /// The answer to a [`Query`].
@@ -35,6 +38,10 @@ pub enum Found {
     Page(Page),
     /// To a transaction.
     Txn(TxnAnswer),
+    /// To a transaction that is a read: the ranges that it compares are too large.
+    TooLarge,
+    /// To the ranges of a transaction.
+    Ranges(RangesFound),
 }
 
 impl Query {
@@ -42,7 +49,7 @@ impl Query {
     pub fn revision(&self) -> u64 {
         match self {
             Query::Range(range) => range.at_revision,
-            Query::Txn(_) => 0,
+            Query::Txn(_) | Query::Ranges(_) => 0,
             Query::Results(_, outcome) => outcome.revision,
         }
     }
@@ -53,8 +60,8 @@ impl Query {
             Query::Results(_, outcome) => {
                 planted!(outcome.revision.saturating_sub(1), reads_results_at_present => applied)
             }
-            Query::Range(_) | Query::Txn(_) if self.revision() == 0 => applied,
-            Query::Range(_) | Query::Txn(_) => self.revision(),
+            Query::Range(_) | Query::Txn(_) | Query::Ranges(_) if self.revision() == 0 => applied,
+            Query::Range(_) | Query::Txn(_) | Query::Ranges(_) => self.revision(),
         }
     }
 
@@ -67,15 +74,18 @@ impl Query {
         &self,
         applied: u64,
         data: &mut C,
-        past: Option<&mut C>,
+        mut past: Option<&mut C>,
     ) -> Result<Found, Corrupt> {
         let lowest = self.lowest(applied);
         match self {
             Query::Range(range) => read_page(range, lowest, data, past).map(Found::Page),
             Query::Txn(txn) => {
+                let Some(holding) = compare_ranges(txn, lowest, data, &mut past)? else {
+                    return Ok(Found::TooLarge);
+                };
+                let mut succeeded = holding.into_iter().all(|holds| holds);
                 let mut records = Records { data, past };
-                let mut succeeded = true;
-                for compare in &txn.when {
+                for compare in txn.when.iter().filter(|compare| compare.range_state().is_none()) {
                     let record = read_key(&compare.key, lowest, records.data, records.past.as_deref_mut())?;
                     succeeded &= compare_holds(compare, record.as_ref());
                 }
@@ -85,6 +95,7 @@ impl Query {
             Query::Results(txn, outcome) => {
                 Records { data, past }.answer(txn, *outcome, lowest).map(Found::Txn)
             }
+            Query::Ranges(txn) => RangesFound::read(txn, lowest, data).map(Found::Ranges),
         }
     }
 }
@@ -125,7 +136,6 @@ impl<C: Cursor> Records<'_, C> {
         (before, after): (u64, u64),
         room: &mut Room,
     ) -> Result<Answer, Corrupt> {
-        let mut written = earlier.iter().filter_map(TxnOperation::written_key);
         let (data, past) = (&mut *self.data, self.past.as_deref_mut());
         Ok(match &operation.operation {
             Some(Operation::Set(set)) => {
@@ -137,8 +147,19 @@ impl<C: Cursor> Records<'_, C> {
                 let existed = read_key(&delete.key, before, data, past)?.is_some();
                 Answer::Deleted(Deleted { revision: if existed { after } else { 0 }, existed })
             }
+            Some(Operation::DeleteRange(range)) => {
+                // No other operation of the branch writes these keys.
+                let DeleteRange { start, end, prefix } = range.clone();
+                let range = Range { start, end, prefix, count_only: true, ..Range::default() };
+                let page = read_page(&range, before, data, past)?;
+                if !page.next.is_empty() {
+                    return Ok(full(before));
+                }
+                let revision = if page.count > 0 { after } else { 0 };
+                Answer::DeletedRange(DeletedRange { revision, count: page.count })
+            }
             Some(Operation::Get(get)) => {
-                let is_written = written.any(|key| *key == get.key);
+                let is_written = earlier.iter().any(|operation| operation.may_write(&get.key));
                 let at = planted!(if is_written { after } else { before }, reads_before_own_writes => before);
                 match read_key(&get.key, at, data, past)? {
                     None => Answer::Error(error(ErrorKind::NotFound, "there is no such key", 0)),
@@ -149,7 +170,8 @@ impl<C: Cursor> Records<'_, C> {
                 }
             }
             Some(Operation::Range(range)) => {
-                let is_written = written.any(|key| range.contains(key));
+                let bounds = range.bounds();
+                let is_written = earlier.iter().any(|operation| operation.writes_into(&bounds));
                 let at = if is_written { after } else { before };
                 if room.entries == 0 || room.bytes == 0 || room.keys == 0 {
                     return Ok(full(at));

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use gometa_proto::{
+    Bounds, end_of_prefix,
     limits::{COUNT_KEYS_MAX, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, PAGE_KEYS_MAX},
     v1::{Entry, KeyRecord, Page, Range},
 };
@@ -84,7 +85,7 @@ pub(crate) fn read_page_within<C: Cursor>(
     data: &mut C,
     past: Option<&mut C>,
 ) -> Result<Page, Corrupt> {
-    let mut reader = Reader { bounds: Bounds::of(range), reverse: range.reverse, revision, data, past };
+    let mut reader = Reader { bounds: range.bounds(), reverse: range.reverse, revision, data, past };
     let mut page = Page { revision, ..Page::default() };
     let limit = match range.limit {
         0 => u64::MAX,
@@ -158,14 +159,6 @@ fn successor(key: &[u8]) -> Bytes {
     [key, &[0]].concat().into()
 }
 
-/// The lowest key above all that begin with a prefix; `None` if there is none.
-pub fn end_of_prefix(prefix: &[u8]) -> Option<Bytes> {
-    let kept = prefix.iter().rposition(|byte| *byte != 0xff)?;
-    let mut end = prefix[..=kept].to_vec();
-    end[kept] += 1;
-    Some(end.into())
-}
-
 /// The group of a key, if the range has a delimiter and the key contains it behind the prefix.
 fn group_of(range: &Range, key: &Bytes) -> Option<Bytes> {
     let delimiter = &range.delimiter;
@@ -178,7 +171,7 @@ fn group_of(range: &Range, key: &Bytes) -> Option<Bytes> {
 }
 
 /// Where to go on reading.
-enum Place {
+pub(crate) enum Place {
     /// Ascending: at this key or above.
     At(Bytes),
     /// Descending: below this key.
@@ -196,36 +189,17 @@ impl Place {
     }
 }
 
-/// The lowest key of a range, and the one behind its highest, `None` for no bound.
-struct Bounds {
-    start: Bytes,
-    end: Option<Bytes>,
-}
-
-impl Bounds {
-    /// The keys between start and end that begin with the prefix.
-    fn of(range: &Range) -> Bounds {
-        let end = Some(range.end.clone()).filter(|end| !end.is_empty());
-        let prefix_end = end_of_prefix(&range.prefix);
-        let end = match (end, prefix_end) {
-            (Some(end), Some(prefix_end)) => Some(end.min(prefix_end)),
-            (end, prefix_end) => end.or(prefix_end),
-        };
-        Bounds { start: range.start.clone().max(range.prefix.clone()), end }
-    }
-}
-
 /// Reads the keys of a range in order, from both kinds of records.
-struct Reader<'a, C> {
-    bounds: Bounds,
-    reverse: bool,
-    revision: u64,
-    data: &'a mut C,
-    past: Option<&'a mut C>,
+pub(crate) struct Reader<'a, C> {
+    pub(crate) bounds: Bounds,
+    pub(crate) reverse: bool,
+    pub(crate) revision: u64,
+    pub(crate) data: &'a mut C,
+    pub(crate) past: Option<&'a mut C>,
 }
 
 impl<C: Cursor> Reader<'_, C> {
-    fn begin(&self) -> Place {
+    pub(crate) fn begin(&self) -> Place {
         match (self.reverse, &self.bounds.end) {
             (false, _) => Place::At(self.bounds.start.clone()),
             (true, Some(end)) => Place::Below(end.clone()),
@@ -233,8 +207,19 @@ impl<C: Cursor> Reader<'_, C> {
         }
     }
 
+    /// Ascending: the place behind a key.
+    pub(crate) fn behind(&self, key: &[u8]) -> Place {
+        Place::At(successor(key))
+    }
+
+    /// The record of the key that the cursor of the latest records is at.
+    pub(crate) fn latest(&self, key: &[u8]) -> Bytes {
+        let record = self.data.item().filter(|(at, _)| *at == key).map(|(_, record)| record);
+        Bytes::copy_from_slice(record.expect("a key of the table has a record"))
+    }
+
     /// The next key of the range, which may not exist at the revision.
-    fn next_key(&mut self, place: &Place) -> Result<Option<Bytes>, Corrupt> {
+    pub(crate) fn next_key(&mut self, place: &Place) -> Result<Option<Bytes>, Corrupt> {
         let data = seek(self.data, place, false)?;
         let past = match &mut self.past {
             Some(past) => seek(&mut **past, place, true)?,
@@ -252,7 +237,7 @@ impl<C: Cursor> Reader<'_, C> {
     }
 
     /// The record of a key at the revision. The cursor of the latest records is at the key, if it has it.
-    fn record_at(&mut self, key: &[u8]) -> Result<Option<KeyRecord>, Corrupt> {
+    pub(crate) fn record_at(&mut self, key: &[u8]) -> Result<Option<KeyRecord>, Corrupt> {
         let latest = self.data.item().filter(|(at, _)| *at == key);
         let latest = latest.map(|(_, record)| decode(key, record)).transpose()?;
         if let Some(latest) = latest.filter(|record| record.mod_revision <= self.revision) {

@@ -7,7 +7,7 @@ use gometa_proto::{
         CommandOutcome, TxnAnswer, command, command_outcome, request::Operation, response::Result as Answer,
     },
 };
-use gometa_store::{Applied, Decoded, Origin, Purpose, Table, decode_command};
+use gometa_store::{Applied, Decoded, Found, Origin, Purpose, Query, Table, decode_command};
 use gometa_zab::{self as zab, Kind, LogEntry, StateHash};
 
 use super::{Node, Outstanding};
@@ -92,11 +92,9 @@ impl<T: Table> Node<T> {
             Content::Command(command) => match self.store.apply(next.counter, command) {
                 Some(applied) => self.settle(&applied),
                 None => {
-                    probe!("apply.waits-for-record");
                     self.apply_waits.get_or_insert(self.now);
-                    for key in command.keys().to_vec() {
-                        self.begin_read(key, Purpose::Apply);
-                    }
+                    let (keys, ranges) = (command.keys().to_vec(), command.missing_ranges());
+                    self.read_for_next(keys, ranges);
                     return false;
                 }
             },
@@ -104,10 +102,45 @@ impl<T: Table> Node<T> {
         }
         self.apply_waits = None;
         if let Some(applied) = self.ahead.pop() {
-            self.work.add(applied.keys().len(), applied.bytes);
+            self.work.add(applied.touched(), applied.bytes);
             self.release(&applied);
         }
         true
+    }
+
+    /// Has read what the next entry needs.
+    fn read_for_next(&mut self, keys: Vec<Bytes>, ranges: Option<Query>) {
+        for key in keys {
+            probe!("apply.waits-for-record", !self.store.is_being_read(&key));
+            self.begin_read(key, Purpose::Apply);
+        }
+        if let Some(query) = ranges {
+            self.read_next_ranges(query);
+        }
+    }
+
+    /// Has the ranges of the next entry read, from a table that has all that was applied before.
+    fn read_next_ranges(&mut self, query: Query) {
+        if self.next_ranges.is_some() {
+            return;
+        }
+        self.store_batch();
+        let is_stored = self.table_applied == self.store.applied();
+        probe!("apply.ranges-wait-for-table", !is_stored);
+        if planted!(is_stored, reads_ranges_before_table_has_all => true) {
+            let id = self.ranges.number();
+            self.next_ranges = Some(id);
+            self.effects.push(Effect::Query { id, query: Box::new(query) });
+        }
+    }
+
+    /// Handles the ranges of the next entry. It is applied in this step, unless its records are missing.
+    pub(super) fn next_ranges_read(&mut self, found: Found) {
+        self.next_ranges = None;
+        let Found::Ranges(ranges) = found else { panic!("ranges are answered with {found:?}") };
+        if let Some(Content::Command(command)) = self.ahead.next_mut().map(|next| &mut next.content) {
+            command.set_ranges(ranges);
+        }
     }
 
     /// Reports to the core if the table has kept entries waiting for too long, or no longer.

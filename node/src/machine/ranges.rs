@@ -2,6 +2,7 @@
 
 use gometa_proto::{
     ErrorKind, Setting,
+    limits::TXN_VALUES_MAX,
     v1::{self, Command, Consistency, Error, command, response::Result as Answer},
 };
 use gometa_store::{Found, Query, Table, compacted_answer, encode_command};
@@ -112,6 +113,10 @@ impl<T: Table> Node<T> {
 
     /// Handles the answer to a query.
     pub(super) fn queried(&mut self, id: u64, result: Result<Found, u64>) {
+        if self.next_ranges == Some(id) {
+            let found = result.unwrap_or_else(|horizon| panic!("the present is below the horizon {horizon}"));
+            return self.next_ranges_read(found);
+        }
         let Some(ticket) = self.ranges.end(id) else { return };
         let Some(Waiting { client, want, .. }) = self.requests.get(ticket) else { return };
         let client = *client;
@@ -124,6 +129,13 @@ impl<T: Table> Node<T> {
                 self.reads.account(client, reads::txn_size(&answer));
                 self.respond_to(ticket, Answer::Txn(answer));
             }
+            (Ok(Found::TooLarge), _) => {
+                let message = format!(
+                    "the keys of the ranges that the transaction compares have values of more than {TXN_VALUES_MAX} bytes"
+                );
+                self.fail(ticket, Error::not_applied(ErrorKind::TooLarge, message));
+            }
+            (Ok(found @ Found::Ranges(_)), _) => panic!("a client's query is answered with {found:?}"),
             (Err(horizon), Want::LocalQuery(query, _)) if let Query::Results(txn, outcome) = &**query => {
                 probe!("txn.results-compacted");
                 let answer = compacted_answer(txn, *outcome, horizon);

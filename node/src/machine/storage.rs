@@ -35,6 +35,7 @@ impl<T: Table> Node<T> {
     pub(super) fn begin_installation(&mut self, token: Token, at: Zxid) {
         self.installing = Some(Installing { token, at, exchanged: false });
         self.truncate_ahead(self.store.applied());
+        self.next_ranges = None;
     }
 
     /// Whether entries are applied to a table that a snapshot replaces.

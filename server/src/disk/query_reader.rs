@@ -56,7 +56,13 @@ impl QueryReader {
     /// Requests a query as specified by [`Effect::Query`](gometa_node::Effect::Query). It is answered through
     /// [`Hooks::queried`](super::Hooks). Never blocks.
     pub fn submit(&self, id: u64, query: Box<Query>) {
-        self.shared.queue.lock().queries.push_back((id, query));
+        let queries = &mut self.shared.queue.lock().queries;
+        // Applying waits for the ranges of a transaction.
+        if matches!(*query, Query::Ranges(_)) {
+            queries.push_front((id, query));
+        } else {
+            queries.push_back((id, query));
+        }
         self.shared.wake.notify_one();
     }
 

@@ -4,29 +4,42 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use gometa_proto::v1::{
-    Compare, Deleted, Entry, ErrorKind, KeyRecord, Relation, Txn, TxnOperation, TxnOutcome, TxnResult,
-    Written, compare::Operand, txn_operation::Operation, txn_result::Result as Outcome,
+    Compare, Deleted, DeletedRange, Entry, ErrorKind, KeyRecord, RangeState, Relation, Txn, TxnOperation,
+    TxnOutcome, TxnResult, Written, compare::Operand, txn_operation::Operation,
+    txn_result::Result as Outcome,
 };
 
-/// The record of a key at a revision.
-pub(super) type Keys<'a> = &'a dyn Fn(&[u8], u64) -> Option<&'a KeyRecord>;
+use super::model::Model;
 
 /// Executes a transaction at a revision that nothing else has written at.
 pub(super) fn execute(
-    keys: Keys<'_>,
+    model: &Model,
     txn: &Txn,
     revision: u64,
 ) -> (TxnOutcome, BTreeMap<Bytes, Option<KeyRecord>>) {
-    let succeeded = hold(keys, txn, revision);
+    let succeeded = hold(model, txn, revision);
     let mut written = BTreeMap::new();
     for operation in txn.branch(succeeded) {
-        act(keys, operation, revision - 1, revision, &mut written);
+        act(model, operation, revision - 1, revision, &mut written);
     }
     (TxnOutcome { revision, succeeded }, written)
 }
 
-pub(super) fn hold(keys: Keys<'_>, txn: &Txn, revision: u64) -> bool {
-    txn.when.iter().all(|compare| holds(compare, keys(&compare.key, revision)))
+pub(super) fn hold(model: &Model, txn: &Txn, revision: u64) -> bool {
+    txn.when.iter().all(|compare| match &compare.operand {
+        Some(Operand::Range(state)) => is_in_state(model, state, revision),
+        _ => holds(compare, model.key_at(&compare.key, revision)),
+    })
+}
+
+fn is_in_state(model: &Model, state: &RangeState, revision: u64) -> bool {
+    let bounds = state.bounds();
+    let modified: Vec<u64> = model
+        .keys_at(revision)
+        .filter(|(key, _)| bounds.contains(key))
+        .map(|(_, record)| record.mod_revision)
+        .collect();
+    modified.len() as u64 == state.count && modified.iter().all(|revision| *revision <= state.revision)
 }
 
 fn holds(compare: &Compare, record: Option<&KeyRecord>) -> bool {
@@ -38,7 +51,7 @@ fn holds(compare: &Compare, record: Option<&KeyRecord>) -> bool {
             record.map_or(0, |record| record.mod_revision).cmp(operand)
         }
         (Some(Operand::Value(operand)), Some(record)) => record.value.cmp(operand),
-        (Some(Operand::Value(_)), None) | (None, _) => return false,
+        (Some(Operand::Value(_)), None) | (Some(Operand::Range(_)) | None, _) => return false,
     };
     match compare.relation {
         relation if relation == Relation::Equal as i32 => order.is_eq(),
@@ -49,19 +62,19 @@ fn holds(compare: &Compare, record: Option<&KeyRecord>) -> bool {
 }
 
 pub(super) fn results_of(
-    keys: Keys<'_>,
+    model: &Model,
     branch: &[TxnOperation],
     before: u64,
     revision: u64,
 ) -> Vec<TxnResult> {
     let mut written = BTreeMap::new();
-    let result = |operation| TxnResult { result: act(keys, operation, before, revision, &mut written) };
+    let result = |operation| TxnResult { result: act(model, operation, before, revision, &mut written) };
     branch.iter().map(result).collect()
 }
 
 /// Executes one operation, behind those that have written `written`.
 fn act(
-    keys: Keys<'_>,
+    model: &Model,
     operation: &TxnOperation,
     before: u64,
     revision: u64,
@@ -69,7 +82,7 @@ fn act(
 ) -> Option<Outcome> {
     let now = |key: &Bytes, written: &BTreeMap<Bytes, Option<KeyRecord>>| match written.get(key) {
         Some(record) => record.clone(),
-        None => keys(key, before).cloned(),
+        None => model.key_at(key, before).cloned(),
     };
     Some(match operation.operation.as_ref()? {
         Operation::Set(set) => {
@@ -87,6 +100,18 @@ fn act(
                 written.insert(delete.key.clone(), None);
             }
             Outcome::Deleted(Deleted { revision: if existed { revision } else { 0 }, existed })
+        }
+        Operation::DeleteRange(range) => {
+            let bounds = range.bounds();
+            let there: Vec<Bytes> = model
+                .keys_at(before)
+                .map(|(key, _)| key)
+                .filter(|key| bounds.contains(key))
+                .cloned()
+                .collect();
+            let count = there.len() as u64;
+            written.extend(there.into_iter().map(|key| (key, None)));
+            Outcome::DeletedRange(DeletedRange { revision: if count > 0 { revision } else { 0 }, count })
         }
         Operation::Get(get) => match now(&get.key, written) {
             Some(record) => Outcome::Entry(Entry {

@@ -61,6 +61,11 @@ impl Model {
         states.get(after.checked_sub(1)?)?.1.as_ref()
     }
 
+    /// Every key that is there at a revision, ascending.
+    pub(super) fn keys_at(&self, revision: u64) -> impl Iterator<Item = (&Bytes, &KeyRecord)> {
+        self.keys.keys().filter_map(move |key| Some((key, self.key_at(key, revision)?)))
+    }
+
     /// Every key that ever was, ascending.
     pub(super) fn all_keys(&self) -> impl Iterator<Item = &Bytes> {
         self.keys.keys()
@@ -146,8 +151,7 @@ impl Model {
 
     fn execute(&mut self, revision: u64, operation: Operation) -> CommandOutcome {
         if let Operation::Txn(txn) = &operation {
-            let (executed, written) =
-                branches::execute(&|key, revision| self.key_at(key, revision), txn, revision);
+            let (executed, written) = branches::execute(self, txn, revision);
             for (key, record) in written {
                 self.keys.entry(key).or_default().push((revision, record));
             }

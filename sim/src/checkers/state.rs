@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use gometa_proto::v1::{KeyRecord, SessionRecord};
-use gometa_store::{Decoded, Space, Store, Table};
+use gometa_store::{Decoded, Found, Space, Store, Table};
 use gometa_zab::Kind;
 use prost::Message;
 
@@ -48,7 +48,14 @@ impl State {
             self.store.configure(counter, payload.clone());
             None
         } else {
-            let applied = self.store.apply(counter, &Decoded::new(payload.clone()));
+            let mut command = Decoded::new(payload.clone());
+            if let Some(query) = command.missing_ranges() {
+                match self.view.query(&query) {
+                    Ok(Found::Ranges(ranges)) => command.set_ranges(ranges),
+                    other => panic!("ranges of the present are answered with {other:?}"),
+                }
+            }
+            let applied = self.store.apply(counter, &command);
             Some(applied.expect("all of this table is in memory"))
         };
         if let Some(batch) = self.store.take_batch() {

@@ -8,7 +8,7 @@ use gometa_proto::v1::{
 
 use super::{
     Check,
-    branches::{Keys, hold, results_of},
+    branches::{hold, results_of},
     ensure,
     model::Model,
 };
@@ -19,7 +19,7 @@ const TXN: &str = "25 transactions";
 pub(super) fn judge_executed(model: &Model, node: usize, txn: &Txn, answer: &TxnAnswer) -> Check {
     let TxnAnswer { revision, succeeded, results } = answer;
     let branch = txn.branch(*succeeded);
-    let expected = results_of(&|key, revision| model.key_at(key, revision), branch, *revision - 1, *revision);
+    let expected = results_of(model, branch, *revision - 1, *revision);
     let compacted = |result: &TxnResult| match &result.result {
         Some(Outcome::Error(error)) if error.kind == ErrorKind::Compacted as u32 => {
             *revision <= error.actual_revision && error.actual_revision <= model.horizon
@@ -60,9 +60,8 @@ pub(super) fn judge_read(
         TXN,
         "n{node} answers {txn:?} as of {revision}, {oldest} was shown or demanded: {response:?}"
     );
-    let keys: Keys<'_> = &|key, revision| model.key_at(key, revision);
-    let succeeded = hold(keys, txn, revision);
-    let expected = results_of(keys, txn.branch(succeeded), revision, revision);
+    let succeeded = hold(model, txn, revision);
+    let expected = results_of(model, txn.branch(succeeded), revision, revision);
     ensure!(
         answer.succeeded == succeeded && are_equal(&answer.results, &expected),
         TXN,

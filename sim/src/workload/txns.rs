@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use gometa_proto::v1::{
-    Compare, Delete, Get, Guard, Set, Txn, TxnAnswer, TxnOperation, compare::Operand,
-    txn_operation::Operation, txn_result,
+    Compare, Delete, DeleteRange, Get, Guard, RangeState, Set, Txn, TxnAnswer, TxnOperation,
+    compare::Operand, txn_operation::Operation, txn_result,
 };
 
 use super::keys::key_name;
@@ -12,6 +12,8 @@ use crate::random::Random;
 
 /// The number of keys that transactions write.
 const KEYS: usize = 4;
+/// How these begin, and no others.
+const KEYS_PREFIX: &str = "txn-";
 
 /// What a client has last received of the keys that transactions write.
 #[derive(Clone, Default, Debug)]
@@ -34,6 +36,10 @@ impl Known {
                 }
                 Some(txn_result::Result::Entry(entry)) => (Some(entry.create_revision), entry.mod_revision),
                 Some(txn_result::Result::Deleted(_) | txn_result::Result::Error(_)) => (Some(0), 0),
+                Some(txn_result::Result::DeletedRange(_)) => {
+                    self.0 = [KnownKey::default(); KEYS];
+                    continue;
+                }
                 Some(txn_result::Result::Page(_)) | None => continue,
             };
             let key = match &operation.operation {
@@ -56,7 +62,7 @@ impl Known {
 }
 
 fn written_key(key: usize) -> Bytes {
-    Bytes::from(format!("txn-{key}"))
+    Bytes::from(format!("{KEYS_PREFIX}{key}"))
 }
 
 /// A guard; mostly one that does not fail.
@@ -88,6 +94,9 @@ pub(super) fn transaction(random: &mut Random, keys: usize, known: &Known, seen:
 fn compare(random: &mut Random, keys: usize, known: &Known, seen: u64) -> Compare {
     let own = random.index(KEYS);
     let mut key = written_key(own);
+    if random.one_in(8) {
+        return compare_range(random, known, seen);
+    }
     // Mostly one that holds.
     let (relation, operand) = match random.index(8) {
         0 => (3, Operand::CreateRevision(0)),
@@ -105,6 +114,25 @@ fn compare(random: &mut Random, keys: usize, known: &Known, seen: u64) -> Compar
     Compare { key, relation, operand: Some(operand) }
 }
 
+/// A comparison of the range of all keys that transactions write, or of some of them; mostly one that holds.
+fn compare_range(random: &mut Random, known: &Known, seen: u64) -> Compare {
+    let own = random.index(KEYS);
+    let (start, there) = match random.index(3) {
+        0 => (Bytes::new(), &known.0[..]),
+        _ => (written_key(own), &known.0[own..]),
+    };
+    let count = there.iter().filter(|key| key.modified > 0).count() as u64;
+    let newest = there.iter().map(|key| key.modified).max().unwrap_or_default();
+    let state = RangeState {
+        start,
+        prefix: KEYS_PREFIX.into(),
+        count: if random.one_in(4) { random.below(KEYS as u64 + 1) } else { count },
+        revision: if random.one_in(4) { random.below(seen + 2) } else { newest },
+        ..RangeState::default()
+    };
+    Compare { operand: Some(Operand::Range(state)), ..Compare::default() }
+}
+
 /// An operation; `left` are the keys that the branch has not written.
 fn operation(
     random: &mut Random,
@@ -113,6 +141,12 @@ fn operation(
     writes: bool,
     value: u64,
 ) -> TxnOperation {
+    // It leaves no key to be written.
+    if writes && random.one_in(12) && left.len() == KEYS {
+        left.clear();
+        let range = DeleteRange { prefix: KEYS_PREFIX.into(), ..DeleteRange::default() };
+        return TxnOperation { operation: Some(Operation::DeleteRange(range)) };
+    }
     let operation = match random.index(4) {
         kind @ 0..=2 if writes && !left.is_empty() => {
             let key = written_key(left.swap_remove(random.index(left.len())));

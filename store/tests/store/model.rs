@@ -20,6 +20,7 @@ fn txn() -> impl Strategy<Value = TxnStep> {
         2 => (0..20_u64).prop_map(Fact::CreateRevision),
         6 => revision().prop_map(Fact::ModRevision),
         2 => (0..3_u8).prop_map(Fact::Value),
+        4 => (0..5_u64, revision()).prop_map(|(more, revision)| Fact::Range { more: more / 4, revision }),
     ];
     let compare = (key(), fact, prop_oneof![4 => Just(0), 1 => 1..4_i32])
         .prop_map(|(key, fact, relation)| Comparing { key, fact, relation });
@@ -28,7 +29,8 @@ fn txn() -> impl Strategy<Value = TxnStep> {
             4 => Just(ActKind::Set),
             2 => Just(ActKind::Delete),
             2 => Just(ActKind::Get),
-            2 => Just(ActKind::Range)
+            2 => Just(ActKind::Range),
+            1 => Just(ActKind::DeleteRange)
         ];
         (kind, key(), 0..3_u8).prop_map(|(kind, key, value)| Acting { kind, key, value })
     };

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use gometa_proto::{
-    limits::{TXN_VALUES_MAX, VALUE_MAX},
+    limits::{KEY_MAX, TXN_CHANGED_KEYS_MAX, TXN_DELETED_BYTES_MAX, TXN_VALUES_MAX, VALUE_MAX},
     v1::{
-        Compare, Delete, ErrorKind, Get, Set, Txn, TxnOperation, TxnOutcome, command_outcome::Result,
-        compare::Operand, request::Operation, txn_operation,
+        Compare, Delete, DeleteRange, ErrorKind, Get, RangeState, Set, Txn, TxnOperation, TxnOutcome,
+        command_outcome::Result, compare::Operand, request::Operation, txn_operation,
     },
 };
 use gometa_store::{Decoded, Found, Query};
@@ -83,4 +83,57 @@ fn the_results_stay_what_they_were_when_the_keys_change() {
     assert_eq!(driver.table.records.borrow().read(&query), first);
     let Ok(Found::Txn(answer)) = first else { panic!("{first:?}") };
     assert_eq!((answer.revision, answer.succeeded, answer.results.len()), (3, true, 3));
+}
+
+fn delete_range(prefix: &'static str) -> TxnOperation {
+    let range = DeleteRange { prefix: prefix.into(), ..DeleteRange::default() };
+    TxnOperation { operation: Some(txn_operation::Operation::DeleteRange(range)) }
+}
+
+#[test]
+fn the_keys_that_a_branch_changes_are_bounded() {
+    let mut driver = Driver::new();
+    for number in 0..TXN_CHANGED_KEYS_MAX {
+        driver.run(set(format!("r/{number}"), ""));
+    }
+    let put = Set { key: "x".into(), value: Bytes::new() };
+    let put = TxnOperation { operation: Some(txn_operation::Operation::Set(put)) };
+    let too_many = Txn { then: vec![put, delete_range("r/")], ..Txn::default() };
+    assert_eq!(driver.run(Operation::Txn(too_many.clone())), failed(ErrorKind::TooLarge, 0));
+    assert_eq!(driver.store.keys(), TXN_CHANGED_KEYS_MAX as u64, "nothing is applied");
+    // The other branch does not count.
+    let exists = Compare { key: "x".into(), relation: 3, operand: Some(Operand::ModRevision(0)) };
+    let other = Txn { when: vec![exists], otherwise: vec![delete_range("r/")], ..too_many };
+    let outcome = driver.run(Operation::Txn(other));
+    assert!(matches!(outcome.result, Some(Result::Txn(TxnOutcome { succeeded: false, .. }))), "{outcome:?}");
+    assert_eq!(driver.store.keys(), 0);
+}
+
+#[test]
+fn the_bytes_of_deleted_and_of_compared_ranges_are_bounded() {
+    let mut driver = Driver::new();
+    let most = TXN_VALUES_MAX / VALUE_MAX;
+    for number in 0..=most {
+        driver.run(set(format!("v/{number}"), vec![0; VALUE_MAX]));
+    }
+    let long = "k".repeat(KEY_MAX - 8);
+    for number in 0..=TXN_DELETED_BYTES_MAX / long.len() {
+        driver.run(set(format!("{long}{number:03}"), ""));
+    }
+    for prefix in ["v/", "k"] {
+        let txn = Txn { then: vec![delete_range(prefix)], ..Txn::default() };
+        assert_eq!(driver.run(Operation::Txn(txn)), failed(ErrorKind::TooLarge, 0), "{prefix}");
+    }
+    let state = RangeState {
+        prefix: "v/".into(),
+        count: most as u64 + 1,
+        revision: u64::MAX,
+        ..RangeState::default()
+    };
+    let when = vec![Compare { operand: Some(Operand::Range(state)), ..Compare::default() }];
+    let txn = Txn { when: when.clone(), otherwise: vec![delete_range("v/1")], ..Txn::default() };
+    assert_eq!(driver.run(Operation::Txn(txn)), failed(ErrorKind::TooLarge, 0));
+    driver.flush();
+    let read = Query::Txn(Txn { when, ..Txn::default() });
+    assert_eq!(driver.table.snapshot().read(&read), Ok(Found::TooLarge));
 }

@@ -13,7 +13,8 @@ use gometa_proto::v1::{
     command_outcome::Result as Outcome, request::Operation,
 };
 use gometa_store::{
-    Applied, Batch, Checkpoint, Decoded, Lookup, MemoryTable, Purpose, Space, Store, Table, encode_command,
+    Applied, Batch, Checkpoint, Decoded, Found, Lookup, MemoryTable, Purpose, Space, Store, Table,
+    encode_command,
 };
 
 /// A table that the store reads and the test writes.
@@ -134,9 +135,20 @@ impl Driver {
     }
 }
 
-/// Applies an entry, and has its keys read first if they are not in memory.
+/// Applies an entry, and has its keys read first if they are not in memory, and its ranges. For these no batch is outstanding.
 pub fn apply(store: &mut Store<Shared>, counter: u64, payload: Bytes) -> Applied {
-    let command = Decoded::new(payload);
+    let mut command = Decoded::new(payload);
+    if let Some(query) = command.missing_ranges() {
+        assert_eq!(store.apply(counter, &command), None, "ranges are needed");
+        if let Some(batch) = store.take_batch() {
+            store.table().write(&batch);
+            store.batch_written();
+        }
+        match store.table().snapshot().read(&query) {
+            Ok(Found::Ranges(ranges)) => command.set_ranges(ranges),
+            other => panic!("ranges of the present are answered with {other:?}"),
+        }
+    }
     if let Some(applied) = store.apply(counter, &command) {
         return applied;
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use gometa_proto::v1::{
-    CommandOutcome, Compare, Delete, Deleted, Entry, ErrorKind, Get, Range, Relation, Set, Txn, TxnAnswer,
-    TxnOperation, TxnOutcome, TxnResult, Written, command_outcome, compare::Operand, request,
-    txn_operation::Operation, txn_result,
+    CommandOutcome, Compare, Delete, DeleteRange, Deleted, DeletedRange, Entry, ErrorKind, Get, Range,
+    RangeState, Relation, Set, Txn, TxnAnswer, TxnOperation, TxnOutcome, TxnResult, Written, command_outcome,
+    compare::Operand, request, txn_operation::Operation, txn_result,
 };
 use gometa_store::{Found, MemoryTable, Query, compacted_answer};
 
@@ -38,6 +38,12 @@ pub enum Fact {
     CreateRevision(u64),
     ModRevision(Revision),
     Value(u8),
+    /// The state of the range of keys that begin with the key: with so many keys more than it has, and as of the revision, or
+    /// of the newest key.
+    Range {
+        more: u64,
+        revision: Revision,
+    },
 }
 
 /// An operation.
@@ -54,6 +60,7 @@ pub enum ActKind {
     Delete,
     Get,
     Range,
+    DeleteRange,
 }
 
 impl TxnStep {
@@ -78,6 +85,16 @@ impl Comparing {
                 Operand::ModRevision(keys.get(&key).map_or(0, |known| known.modified))
             }
             Fact::Value(value) => Operand::Value(Bytes::copy_from_slice(&[value])),
+            Fact::Range { more, revision } => {
+                let there = || keys.iter().filter(|(other, _)| other.starts_with(&key));
+                let revision = match revision {
+                    Revision::Any(revision) => revision,
+                    Revision::Actual => there().map(|(_, known)| known.modified).max().unwrap_or_default(),
+                };
+                let count = there().count() as u64 + more;
+                let state = RangeState { prefix: key, count, revision, ..RangeState::default() };
+                return Compare { operand: Some(Operand::Range(state)), ..Compare::default() };
+            }
         };
         Compare { key, relation: self.relation, operand: Some(operand) }
     }
@@ -90,6 +107,9 @@ impl Acting {
             ActKind::Set => Operation::Set(Set { key, value: Bytes::copy_from_slice(&[self.value]) }),
             ActKind::Delete => Operation::Delete(Delete { key, revision: None }),
             ActKind::Get => Operation::Get(Get { key, ..Get::default() }),
+            ActKind::DeleteRange => {
+                Operation::DeleteRange(DeleteRange { prefix: key, ..DeleteRange::default() })
+            }
             ActKind::Range => Operation::Range(Range {
                 prefix: key,
                 limit: u64::from(self.value % 3),
@@ -115,11 +135,19 @@ pub(super) fn transact(
     if !operation.is_write() {
         return (failed(ErrorKind::Unsupported, 0), None);
     }
-    let succeeded = txn.when.iter().all(|compare| holds(compare, keys.get(&compare.key)));
+    let succeeded = txn.when.iter().all(|compare| match &compare.operand {
+        Some(Operand::Range(state)) => is_in_state(keys, state),
+        _ => holds(compare, keys.get(&compare.key)),
+    });
     let results = execute(keys, revision, if succeeded { &txn.then } else { &txn.otherwise });
     let outcome = command_outcome::Result::Txn(TxnOutcome { revision, succeeded });
     let answer = TxnAnswer { revision, succeeded, results };
     (CommandOutcome { result: Some(outcome) }, Some(answer))
+}
+
+fn is_in_state(keys: &BTreeMap<Bytes, ModelKey>, state: &RangeState) -> bool {
+    let there = || keys.iter().filter(|(key, _)| key.starts_with(&state.prefix)).map(|(_, known)| known);
+    there().count() as u64 == state.count && there().all(|known| known.modified <= state.revision)
 }
 
 fn holds(compare: &Compare, found: Option<&ModelKey>) -> bool {
@@ -137,7 +165,7 @@ fn holds(compare: &Compare, found: Option<&ModelKey>) -> bool {
             relation(found.map_or(0, |key| key.modified).cmp(operand))
         }
         (Some(Operand::Value(operand)), Some(key)) => relation(key.value.cmp(operand)),
-        (Some(Operand::Value(_)), None) | (None, _) => false,
+        (Some(Operand::Value(_)), None) | (Some(Operand::Range(_)) | None, _) => false,
     }
 }
 
@@ -158,6 +186,15 @@ fn execute(
         Some(Operation::Delete(delete)) => {
             let existed = keys.remove(&delete.key).is_some();
             txn_result::Result::Deleted(Deleted { revision: if existed { revision } else { 0 }, existed })
+        }
+        Some(Operation::DeleteRange(range)) => {
+            let before = keys.len();
+            keys.retain(|key, _| !key.starts_with(&range.prefix));
+            let count = (before - keys.len()) as u64;
+            txn_result::Result::DeletedRange(DeletedRange {
+                revision: if count > 0 { revision } else { 0 },
+                count,
+            })
         }
         Some(Operation::Get(get)) => match keys.get(&get.key) {
             Some(known) => txn_result::Result::Entry(known.entry(&get.key)),

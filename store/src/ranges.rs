@@ -1,0 +1,130 @@
+//! Ranges that decide what a transaction does: which comparisons of ranges hold, and which keys its deletions of ranges
+//! remove.
+//!
+//! They are read from the table just before the transaction is applied, when the table has all that was applied before. So apply
+//! needs no order of the keys in memory.
+
+use bytes::Bytes;
+use gometa_proto::{
+    limits::{TXN_CHANGED_KEYS_MAX, TXN_DELETED_BYTES_MAX, TXN_VALUES_MAX},
+    v1::{RangeState, Txn, TxnOperation},
+};
+
+use crate::{
+    range::{Cursor, Reader},
+    session::Corrupt,
+};
+
+/// The keys of one range, with their records.
+type Records = Vec<(Bytes, Bytes)>;
+
+/// What was read of the ranges of a transaction, at the revision before it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RangesFound {
+    /// The revision that was read at.
+    pub(crate) revision: u64,
+    /// Whether each comparison of a range holds, in their order; `None` if their records are too large.
+    pub(crate) holding: Option<Vec<bool>>,
+    then: Option<Vec<Records>>,
+    otherwise: Option<Vec<Records>>,
+}
+
+impl RangesFound {
+    /// Reads the ranges of a transaction from a table that has applied `revision`.
+    pub(crate) fn read<C: Cursor>(txn: &Txn, revision: u64, data: &mut C) -> Result<RangesFound, Corrupt> {
+        let holding = compare_ranges(txn, revision, data, &mut None)?;
+        let then = read_deleted(&txn.then, revision, data)?;
+        let otherwise = read_deleted(&txn.otherwise, revision, data)?;
+        Ok(RangesFound { revision, holding, then, otherwise })
+    }
+
+    /// The number of keys that may be removed.
+    pub(crate) fn len(&self) -> usize {
+        [&self.then, &self.otherwise].into_iter().flatten().flatten().map(Vec::len).sum()
+    }
+
+    /// What the deletions of ranges in a branch remove, in their order; `None` if that is too much.
+    pub(crate) fn deleted(&self, succeeded: bool) -> Option<&[Records]> {
+        if succeeded { self.then.as_deref() } else { self.otherwise.as_deref() }
+    }
+}
+
+/// Whether each comparison of a range holds at a revision, in their order; `None` if their records have more bytes than is
+/// allowed. The cursors are those of [`Query::read`](crate::Query::read).
+pub(crate) fn compare_ranges<C: Cursor>(
+    txn: &Txn,
+    revision: u64,
+    data: &mut C,
+    past: &mut Option<&mut C>,
+) -> Result<Option<Vec<bool>>, Corrupt> {
+    let mut room = TXN_VALUES_MAX;
+    let mut holding = Vec::new();
+    for state in txn.compared_ranges() {
+        match holds(state, revision, data, past.as_deref_mut(), &mut room)? {
+            Some(holds) => holding.push(holds),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(holding))
+}
+
+/// Whether a range is in this state; `None` if the room is too small for the values that were looked at.
+fn holds<C: Cursor>(
+    state: &RangeState,
+    revision: u64,
+    data: &mut C,
+    past: Option<&mut C>,
+    room: &mut usize,
+) -> Result<Option<bool>, Corrupt> {
+    let mut reader = Reader { bounds: state.bounds(), reverse: false, revision, data, past };
+    let (mut place, mut count) = (reader.begin(), 0);
+    while let Some(key) = reader.next_key(&place)? {
+        if let Some(record) = reader.record_at(&key)? {
+            let Some(left) = room.checked_sub(record.value.len()) else { return Ok(None) };
+            *room = left;
+            count += 1;
+            let newer = planted!(record.mod_revision > state.revision, compares_only_the_count => false);
+            if count > state.count || newer {
+                return Ok(Some(false));
+            }
+        }
+        place = reader.behind(&key);
+    }
+    Ok(Some(count == state.count))
+}
+
+/// The keys that the deletions of ranges in a branch remove, for each; `None` if they are more than is allowed, together with
+/// the keys that the branch writes otherwise.
+fn read_deleted<C: Cursor>(
+    branch: &[TxnOperation],
+    revision: u64,
+    data: &mut C,
+) -> Result<Option<Vec<Records>>, Corrupt> {
+    let written = branch.iter().filter(|operation| operation.written_key().is_some()).count();
+    let mut keys = TXN_CHANGED_KEYS_MAX - written;
+    let (mut key_bytes, mut record_bytes) = (TXN_DELETED_BYTES_MAX, TXN_VALUES_MAX);
+    let mut all = Vec::new();
+    for range in branch.iter().filter_map(TxnOperation::deleted_range) {
+        let mut reader =
+            Reader { bounds: range.bounds(), reverse: false, revision, data: &mut *data, past: None };
+        let mut records = Records::new();
+        let mut place = reader.begin();
+        while let Some(key) = reader.next_key(&place)? {
+            let record = reader.latest(&key);
+            let left = (
+                keys.checked_sub(1),
+                key_bytes.checked_sub(key.len()),
+                record_bytes.checked_sub(record.len()),
+            );
+            let (Some(keys_left), Some(key_bytes_left), Some(record_bytes_left)) = left else {
+                return Ok(None);
+            };
+            (keys, key_bytes, record_bytes) = (keys_left, key_bytes_left, record_bytes_left);
+            place = reader.behind(&key);
+            records.push((key, record));
+        }
+        planted!(deletes_range_without_its_last_key => drop(records.pop()));
+        all.push(records);
+    }
+    Ok(Some(all))
+}
