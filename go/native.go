@@ -93,9 +93,10 @@ const (
 	callCount        = C.CALL_COUNT
 	callDeletePrefix = C.CALL_DELETE_PREFIX
 
-	callCommit        = C.CALL_COMMIT
-	callReadInAttempt = C.CALL_READ_IN_ATTEMPT
-	callCommitAttempt = C.CALL_COMMIT_ATTEMPT
+	callCommit             = C.CALL_COMMIT
+	callReadInAttempt      = C.CALL_READ_IN_ATTEMPT
+	callReadRangeInAttempt = C.CALL_READ_RANGE_IN_ATTEMPT
+	callCommitAttempt      = C.CALL_COMMIT_ATTEMPT
 
 	callSettings     = C.CALL_SETTINGS
 	callSetSetting   = C.CALL_SET_SETTING
@@ -124,11 +125,13 @@ const (
 	factModRevision    = C.FACT_MOD_REVISION
 	factCreateRevision = C.FACT_CREATE_REVISION
 	factValue          = C.FACT_VALUE
+	factRange          = C.FACT_RANGE
 
-	opSet    = C.OP_SET
-	opDelete = C.OP_DELETE
-	opGet    = C.OP_GET
-	opRange  = C.OP_RANGE
+	opSet         = C.OP_SET
+	opDelete      = C.OP_DELETE
+	opGet         = C.OP_GET
+	opRange       = C.OP_RANGE
+	opDeleteRange = C.OP_DELETE_RANGE
 )
 
 // fact is what a comparison compares; opKind is the kind of an operation of a transaction.
@@ -468,9 +471,7 @@ func newTxn(from *Txn, reading reading) (*C.gometa_txn_t, error) {
 		return nil, failureOf(failed)
 	}
 	for i := 0; i < len(from.when) && status == C.GOMETA_OK; i++ {
-		compare := &from.when[i]
-		status = C.add_compare(made, compare.fact, compare.key, C.uint32_t(compare.relation), C.uint64_t(compare.revision),
-			compare.value, &failed)
+		status = addCompare(made, &from.when[i], &failed)
 	}
 	for i := 0; i < len(from.then) && status == C.GOMETA_OK; i++ {
 		status = addOperation(made, C.GOMETA_THEN, &from.then[i], &failed)
@@ -485,11 +486,26 @@ func newTxn(from *Txn, reading reading) (*C.gometa_txn_t, error) {
 	return made, nil
 }
 
+func addCompare(txn *C.gometa_txn_t, compare *Compare, failed **C.gometa_error_t) C.gometa_status_t {
+	if compare.fact == factRange {
+		ranged := rangeOfTxn(&compare.keys)
+		defer C.gometa_range_free(ranged)
+		return C.gometa_txn_when_range(txn, ranged, C.uint64_t(compare.count), C.uint64_t(compare.revision), failed)
+	}
+	return C.add_compare(txn, compare.fact, compare.key, C.uint32_t(compare.relation), C.uint64_t(compare.revision),
+		compare.value, failed)
+}
+
+// rangeOfTxn creates a range. Only a lack of memory makes this fail, and then it returns nil, which is refused.
+func rangeOfTxn(keys *Range) *C.gometa_range_t {
+	ranged, _ := newRange(keys, reading{consistency: consistencyLinearizable})
+	return ranged
+}
+
 func addOperation(txn *C.gometa_txn_t, branch C.uint32_t, op *Op, failed **C.gometa_error_t) C.gometa_status_t {
 	var ranged *C.gometa_range_t
-	if op.kind == opRange {
-		// Only a lack of memory makes this fail, and then ranged is nil, which is refused.
-		ranged, _ = newRange(&op.keys, reading{consistency: consistencyLinearizable})
+	if op.kind == opRange || op.kind == opDeleteRange {
+		ranged = rangeOfTxn(&op.keys)
 		defer C.gometa_range_free(ranged)
 	}
 	return C.add_operation(txn, branch, op.kind, op.key, op.value, ranged, failed)

@@ -32,7 +32,8 @@ static void read_failure(gometa_error_t *error, failure_t *failure)
 
 // The operations, for start and take.
 enum { CALL_ADD, CALL_SET, CALL_CAS, CALL_DELETE, CALL_DELETE_IF, CALL_GET, CALL_GET_AT, CALL_RANGE, CALL_NEXT_PAGE,
-       CALL_COUNT, CALL_DELETE_PREFIX, CALL_COMMIT, CALL_READ_IN_ATTEMPT, CALL_COMMIT_ATTEMPT, CALL_SETTINGS,
+       CALL_COUNT, CALL_DELETE_PREFIX, CALL_COMMIT, CALL_READ_IN_ATTEMPT, CALL_READ_RANGE_IN_ATTEMPT,
+       CALL_COMMIT_ATTEMPT, CALL_SETTINGS,
        CALL_SET_SETTING, CALL_RESET_SETTING, CALL_STATUS, CALL_STATUS_OF, CALL_MEMBERS, CALL_MEMBERSHIP, CALL_PROMOTE,
        CALL_REMOVE, CALL_REPLACE, CALL_CANCEL_PROMOTION, CALL_TRANSFER, CALL_SAFE_TO_STOP };
 
@@ -145,9 +146,10 @@ static gometa_status_t new_txn(uint32_t consistency, uint64_t min_revision, gome
     return status;
 }
 
-enum { FACT_MOD_REVISION, FACT_CREATE_REVISION, FACT_VALUE };
+// Comparisons of a range are added by gometa_txn_when_range.
+enum { FACT_MOD_REVISION, FACT_CREATE_REVISION, FACT_VALUE, FACT_RANGE };
 
-// Adds a comparison to a transaction.
+// Adds a comparison of a key to a transaction.
 static gometa_status_t add_compare(gometa_txn_t *txn, int fact, _GoString_ key, uint32_t relation, uint64_t revision,
                                    _GoString_ value, gometa_error_t **error)
 {
@@ -163,7 +165,7 @@ static gometa_status_t add_compare(gometa_txn_t *txn, int fact, _GoString_ key, 
     }
 }
 
-enum { OP_SET, OP_DELETE, OP_GET, OP_RANGE };
+enum { OP_SET, OP_DELETE, OP_GET, OP_RANGE, OP_DELETE_RANGE };
 
 // Adds an operation to a branch of a transaction.
 static gometa_status_t add_operation(gometa_txn_t *txn, uint32_t branch, int kind, _GoString_ key, _GoString_ value,
@@ -178,6 +180,8 @@ static gometa_status_t add_operation(gometa_txn_t *txn, uint32_t branch, int kin
         return gometa_txn_delete(txn, branch, data, length, error);
     case OP_GET:
         return gometa_txn_get(txn, branch, data, length, error);
+    case OP_DELETE_RANGE:
+        return gometa_txn_delete_range(txn, branch, range, error);
     default:
         return gometa_txn_range(txn, branch, range, error);
     }
@@ -339,6 +343,8 @@ static gometa_status_t start_call(const gometa_client_t *client, int call, const
         return gometa_client_commit_async(client, with->txn, future, error);
     case CALL_READ_IN_ATTEMPT:
         return gometa_transaction_get_async(with->transaction, key, key_len, future, error);
+    case CALL_READ_RANGE_IN_ATTEMPT:
+        return gometa_transaction_range_async(with->transaction, with->range, future, error);
     case CALL_COMMIT_ATTEMPT:
         return gometa_transaction_commit_async(with->transaction, future, error);
     case CALL_SETTINGS:
@@ -411,6 +417,7 @@ static gometa_status_t take(int call, request_t *request)
         break;
     case CALL_RANGE:
     case CALL_NEXT_PAGE:
+    case CALL_READ_RANGE_IN_ATTEMPT:
         status = gometa_future_page(request->future, &request->page, &error);
         break;
     case CALL_COUNT:

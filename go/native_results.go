@@ -111,6 +111,10 @@ func opResult(result *C.gometa_txn_result_t, index C.size_t) (read OpResult) {
 		read.Entry = &entry
 	case C.GOMETA_RESULT_PAGE:
 		read.Page = pageOf(C.gometa_txn_result_page(result, index))
+	case C.GOMETA_RESULT_DELETED_RANGE:
+		var deleted C.gometa_deleted_range_t
+		C.gometa_txn_result_deleted_range(result, index, &deleted)
+		read.DeletedRange = &DeletedRange{Count: uint64(deleted.count), Revision: uint64(deleted.revision)}
 	case C.GOMETA_RESULT_ERROR:
 		var failure C.failure_t
 		C.read_failure(C.gometa_txn_result_error(result, index), &failure)

@@ -44,6 +44,9 @@ type Compare struct {
 	key, value string
 	relation   Relation
 	revision   uint64
+	// keys and count are those of a range.
+	keys  Range
+	count uint64
 }
 
 // CompareModRevision compares the revision of the last write to a key; 0 if the key does not exist.
@@ -71,6 +74,18 @@ func CompareAbsent(key string) Compare {
 	return CompareModRevision(key, Equal, 0)
 }
 
+// CompareRange holds if the range has exactly count keys, and none of them was written after revision: it is as a scan at that
+// revision found it. All such comparisons of a transaction have at most 1,000 keys together. The range has a Prefix, a Start and
+// an End only.
+func CompareRange(keys Range, count, revision uint64) Compare {
+	return Compare{fact: factRange, keys: keys, count: count, revision: revision}
+}
+
+// CompareEmpty holds if the range has no key. The range has a Prefix, a Start and an End only.
+func CompareEmpty(keys Range) Compare {
+	return CompareRange(keys, 0, 0)
+}
+
 // Op is an operation of a transaction.
 type Op struct {
 	kind       opKind
@@ -96,6 +111,12 @@ func OpGet(key string) Op {
 // OpRange reads the first page of a range, which has no AtRevision. It must not stand between two writes to its keys.
 func OpRange(keys Range) Op {
 	return Op{kind: opRange, keys: keys}
+}
+
+// OpDeleteRange deletes all keys of a range, which has a Prefix, a Start or an End, and nothing else: at most 1,000 keys, less the
+// number of the other writes of the branch, with at most 1 MiB of key bytes. The branch writes none of these keys otherwise.
+func OpDeleteRange(keys Range) Op {
+	return Op{kind: opDeleteRange, keys: keys}
 }
 
 // Txn is a transaction: several operations on any keys, executed as one, or those of another branch if a comparison does not
@@ -158,6 +179,8 @@ type OpResult struct {
 	Entry *Entry
 	// Page is the result of OpRange.
 	Page *Page
+	// DeletedRange is the result of OpDeleteRange.
+	DeletedRange *DeletedRange
 	// Err is set, an *Error, if the operation was executed but its result was left out of the response. ErrTooLarge: the
 	// response is full; read the rest at the revision Error.ActualRevision. ErrCompacted: the ensemble's history begins
 	// after the transaction by now.
@@ -167,10 +190,10 @@ type OpResult struct {
 // Commit executes a transaction, once. If it writes in neither branch, it is a read of one revision, and the options apply to
 // it; on other transactions they have no effect. That a comparison does not hold is not an error.
 //
-// It returns ErrInvalidArgument for an empty key, a key that a branch writes twice, and a range that has a revision or stands
-// between two writes to its keys; ErrTooLarge for more than 128 comparisons, more than 128 operations in a branch, more than
-// 1,052,800 bytes encoded, or if the keys that it compares or may write have more than 8 MiB of values together; and the
-// errors of Set.
+// It returns ErrInvalidArgument for an empty key, a key that a branch writes twice, a range that has a revision or stands
+// between two writes to its keys, and a range to compare or to delete that has more than bounds; ErrTooLarge for more than 128
+// comparisons, more than 128 operations in a branch, more than 1,052,800 bytes encoded, or if the keys that it compares or may
+// write are more than is allowed, or have more than 8 MiB of values together; and the errors of Set.
 func (c *Client) Commit(ctx context.Context, txn *Txn, options ...ReadOption) (TxnResult, error) {
 	if txn == nil {
 		return TxnResult{}, invalid(operationTxn, "the transaction is nil")
@@ -196,7 +219,7 @@ func (c *Client) Commit(ctx context.Context, txn *Txn, options ...ReadOption) (T
 //		return nil
 //	})
 //
-// A function that writes may read 128 keys and write 128, within the limits of Commit.
+// A function that writes may read 128 keys and ranges, and write 128 keys, within the limits of Commit.
 //
 // It returns the function's error as it is; the writes then have no effect. It returns ErrDeadlineExceeded with
 // OutcomeNotApplied if other writes have changed what the function reads each time, with OutcomeUnknown if the time ends
@@ -240,7 +263,8 @@ func (c *Client) begin(ctx context.Context) (*Transaction, error) {
 
 // Transaction is what the function of Client.Transaction reads and writes. It is safe for concurrent use while the function
 // runs. It must not be used after a call of the function has returned: while the function is called again, a late Set is a
-// write of that call. After Client.Transaction has returned, Get returns ErrInvalidArgument, Set and Delete have no effect.
+// write of that call. After Client.Transaction has returned, Get and Range return ErrInvalidArgument, Set and Delete have no
+// effect.
 type Transaction struct {
 	client   *Client
 	ctx      context.Context
@@ -261,6 +285,26 @@ func (t *Transaction) Get(key string) ([]byte, error) {
 		t.compacted.Store(true)
 	}
 	return value, err
+}
+
+// Range reads all keys of a range: those that this transaction has set, whose Version and revisions are 0, and others as of the
+// revision that it reads at. The range has a Prefix, a Start, an End, Reverse and KeysOnly only. The page is the only one.
+//
+// It returns ErrTooLarge if the ranges that the transaction reads have more than 1,000 keys together, ErrInvalidArgument if the
+// range has anything else, and the errors of Get.
+func (t *Transaction) Range(keys Range) (Page, error) {
+	read := &arguments{
+		call: callReadRangeInAttempt, ranged: &keys, reading: reading{consistency: consistencyLinearizable},
+		attempts: &t.attempts,
+	}
+	page, err := do(t.client, t.ctx, operationTxn, read, (*request).page)
+	if err != nil {
+		if errors.Is(err, ErrCompacted) {
+			t.compacted.Store(true)
+		}
+		return Page{}, err
+	}
+	return *page, nil
 }
 
 // Set creates or replaces a key, if the transaction takes effect. Key and value are checked by the commit.

@@ -178,6 +178,74 @@ func TestATransactionThatWritesNothingReadsOneRevision(t *testing.T) {
 	}
 }
 
+func TestRangesAreComparedAndDeletedAsOne(t *testing.T) {
+	client, ctx := open(t), within(t)
+	prefix := fresh(t, "")
+	var last gometa.Written
+	for _, name := range []string{"1", "2", "3"} {
+		written, err := client.Set(ctx, prefix+name, []byte("v"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = written
+	}
+	keys := gometa.Range{Prefix: prefix}
+	clear := func(count, revision uint64) gometa.TxnResult {
+		return commit(t, client, gometa.NewTxn().When(gometa.CompareRange(keys, count, revision)).
+			Then(gometa.OpDeleteRange(keys), gometa.OpRange(keys)))
+	}
+	if clear(2, last.Revision).Succeeded || clear(3, last.Revision-1).Succeeded {
+		t.Fatal("the range is another one")
+	}
+	cleared := clear(3, last.Revision)
+	if !cleared.Succeeded || *cleared.Results[0].DeletedRange != (gometa.DeletedRange{Count: 3, Revision: cleared.Revision}) ||
+		len(cleared.Results[1].Page.Entries) != 0 {
+		t.Fatalf("%+v", cleared)
+	}
+	if !commit(t, client, gometa.NewTxn().When(gometa.CompareEmpty(keys))).Succeeded {
+		t.Fatal("the range is not empty")
+	}
+	limited := gometa.NewTxn().Then(gometa.OpDeleteRange(gometa.Range{Prefix: prefix, Limit: 1}))
+	if _, err := client.Commit(ctx, limited); !errors.Is(err, gometa.ErrInvalidArgument) {
+		t.Fatalf("%v", err)
+	}
+}
+
+func TestAKeyThatAppearsInARangeIsAConflict(t *testing.T) {
+	client, ctx := open(t), within(t)
+	prefix := fresh(t, "")
+	calls := 0
+	var own gometa.Page
+	err := client.Transaction(ctx, func(tx *gometa.Transaction) error {
+		calls++
+		page, err := tx.Range(gometa.Range{Prefix: prefix})
+		if err != nil {
+			return err
+		}
+		if calls == 1 {
+			if _, err := client.Set(ctx, prefix+"1", []byte("x")); err != nil {
+				return err
+			}
+		}
+		tx.Set(fmt.Sprintf("%s%d", prefix, len(page.Entries)+1), []byte("y"))
+		own, err = tx.Range(gometa.Range{Prefix: prefix, Reverse: true})
+		return err
+	})
+	if err != nil || calls != 2 || len(own.Entries) != 2 {
+		t.Fatalf("%d calls, %+v: %v", calls, own, err)
+	}
+	if first := own.Entries[0]; first.Key != prefix+"2" || first.ModRevision != 0 || string(first.Value) != "y" {
+		t.Fatalf("%+v", first)
+	}
+	err = client.Transaction(ctx, func(tx *gometa.Transaction) error {
+		_, err := tx.Range(gometa.Range{Prefix: prefix, Limit: 1})
+		return err
+	})
+	if !errors.Is(err, gometa.ErrInvalidArgument) {
+		t.Fatal(err)
+	}
+}
+
 func TestBadTransactions(t *testing.T) {
 	client, key := open(t), fresh(t, "k")
 	value := []byte("v")

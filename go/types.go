@@ -20,6 +20,14 @@ type Deleted struct {
 	Revision uint64
 }
 
+// DeletedRange is the result of the deletion of a range, which is an operation of a transaction.
+type DeletedRange struct {
+	// Count is the number of deleted keys.
+	Count uint64
+	// Revision is the revision of the deletion, 0 if there was no key.
+	Revision uint64
+}
+
 // Entry is a key, its value and its revisions.
 type Entry struct {
 	// Key is the key.

@@ -155,6 +155,8 @@ enum gometa_result_kind_t
   GOMETA_RESULT_PAGE = 5,
   // The operation was executed, but its result was left out of the response: gometa_txn_result_error.
   GOMETA_RESULT_ERROR = 6,
+  // Of the deletion of a range: gometa_txn_result_deleted_range.
+  GOMETA_RESULT_DELETED_RANGE = 7,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -357,6 +359,14 @@ typedef struct {
   // The revision of the change.
   uint64_t revision;
 } gometa_members_version_t;
+
+// The result of the deletion of a range in a transaction.
+typedef struct {
+  // The revision of the deletion, 0 if there was no key.
+  uint64_t revision;
+  // The number of deleted keys.
+  uint64_t count;
+} gometa_deleted_range_t;
 
 // A function that is called when a future is ready. `context` is the pointer given to gometa_future_on_ready.
 typedef void (*gometa_callback_t)(void *context, gometa_future_t *future);
@@ -748,10 +758,13 @@ gometa_status_t gometa_client_delete_prefix_async(const gometa_client_t *client,
 // Executes a transaction, once. Blocks. If it writes in neither branch, it is a read of one revision. That a comparison
 // does not hold is not an error. Free `*result` with gometa_txn_result_free.
 //
-// Returns GOMETA_INVALID_ARGUMENT for an empty key, a key that a branch writes twice, and a range that has a revision
-// or read options, or stands between two writes to its keys.
+// Returns GOMETA_INVALID_ARGUMENT for an empty key, a key that a branch writes twice, a range to read that has a
+// revision or read options, or stands between two writes to its keys, and a range to compare or to delete that has more
+// than a prefix, a start and an end.
 // Returns GOMETA_TOO_LARGE for more than 128 comparisons, more than 128 operations in a branch, more than 1,052,800
-// bytes encoded, or if the keys that it compares or may write have more than 8 MiB of values together.
+// bytes encoded, or if the keys that it compares or may write have more than 8 MiB of values together. Likewise if the
+// ranges that it compares, or those that a branch deletes, have so many, or if the branch would change more than 1,000
+// keys, or delete ranges whose keys have more than 1 MiB.
 // Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED, GOMETA_SESSION_EXPIRED and GOMETA_CLOSED like
 // gometa_client_set.
 gometa_status_t gometa_client_commit(const gometa_client_t *client,
@@ -767,8 +780,8 @@ gometa_status_t gometa_client_commit_async(const gometa_client_t *client,
 
 // Begins a transaction. Does no IO. Read keys, note writes, and commit; repeat that while gometa_transaction_commit
 // sets `*committed` to false. The timeout of `client` begins now, and is that of all attempts together. An attempt that
-// writes may read 128 keys and write 128, within the limits of gometa_client_commit; else commit returns
-// GOMETA_TOO_LARGE. Free `*transaction` with gometa_transaction_free.
+// writes may read 128 keys and ranges and write 128 keys, within the limits of gometa_client_commit; else commit
+// returns GOMETA_TOO_LARGE. Free `*transaction` with gometa_transaction_free.
 gometa_status_t gometa_client_transaction(const gometa_client_t *client,
                                           gometa_transaction_t **transaction,
                                           gometa_error_t **error);
@@ -793,6 +806,24 @@ gometa_status_t gometa_transaction_get_async(gometa_transaction_t *transaction,
                                              size_t key_len,
                                              gometa_future_t **future,
                                              gometa_error_t **error);
+
+// Reads all keys of a range: those that the transaction has set, whose version and revisions are 0, and others as of
+// the revision that it reads at. The range has a prefix, a start, an end, a direction, and whether values are read.
+// Blocks. Free `*page`, which is the only one, with gometa_page_free.
+//
+// Returns GOMETA_INVALID_ARGUMENT if the range has anything else.
+// Returns GOMETA_TOO_LARGE if the ranges that the transaction reads have more than 1,000 keys together.
+// Returns the other errors of gometa_transaction_get.
+gometa_status_t gometa_transaction_range(gometa_transaction_t *transaction,
+                                         const gometa_range_t *range,
+                                         gometa_page_t **page,
+                                         gometa_error_t **error);
+
+// Starts gometa_transaction_range. Read the result with gometa_future_page.
+gometa_status_t gometa_transaction_range_async(gometa_transaction_t *transaction,
+                                               const gometa_range_t *range,
+                                               gometa_future_t **future,
+                                               gometa_error_t **error);
 
 // Notes that a key is created or replaced by commit, which also checks key and value. Does no IO.
 gometa_status_t gometa_transaction_set(gometa_transaction_t *transaction,
@@ -1085,6 +1116,16 @@ gometa_status_t gometa_txn_when_value(gometa_txn_t *txn,
                                       size_t value_len,
                                       gometa_error_t **error);
 
+// Adds a comparison of a range, which is copied: it holds if the range has exactly `count` keys, and none of them was
+// written after `revision`, so that the range is as a scan at that revision found it. With a `count` of 0: the range
+// has no key. All such comparisons of a transaction have at most 1,000 keys together. The range has a prefix, a start
+// and an end only: else commit returns GOMETA_INVALID_ARGUMENT.
+gometa_status_t gometa_txn_when_range(gometa_txn_t *txn,
+                                      const gometa_range_t *range,
+                                      uint64_t count,
+                                      uint64_t revision,
+                                      gometa_error_t **error);
+
 // Adds an operation to a branch: creates or replaces a key. Its result is a GOMETA_RESULT_WRITTEN.
 //
 // Returns GOMETA_INVALID_ARGUMENT if `branch` is not a gometa_branch_t. Keys and limits are checked by commit.
@@ -1102,6 +1143,14 @@ gometa_status_t gometa_txn_delete(gometa_txn_t *txn,
                                   const void *key,
                                   size_t key_len,
                                   gometa_error_t **error);
+
+// Adds an operation, like gometa_txn_set: deletes all keys of a range, which is copied, at most 1,000 less the number
+// of the other writes of the branch. The range has a prefix, a start or an end, and nothing else. The branch writes
+// none of its keys otherwise. Its result is a GOMETA_RESULT_DELETED_RANGE.
+gometa_status_t gometa_txn_delete_range(gometa_txn_t *txn,
+                                        uint32_t branch,
+                                        const gometa_range_t *range,
+                                        gometa_error_t **error);
 
 // Adds an operation, like gometa_txn_set: reads a key. Its result is a GOMETA_RESULT_ENTRY or a GOMETA_RESULT_ABSENT.
 gometa_status_t gometa_txn_get(gometa_txn_t *txn,
@@ -1140,6 +1189,10 @@ bool gometa_txn_result_written(const gometa_txn_result_t *result, size_t index, 
 
 // Writes the result of a delete to `*deleted`, which may be NULL. Returns whether there is one: else it is unchanged.
 bool gometa_txn_result_deleted(const gometa_txn_result_t *result, size_t index, gometa_deleted_t *deleted);
+
+// Writes the result of the deletion of a range to `*deleted`, which may be NULL. Returns whether there is one: else it
+// is unchanged.
+bool gometa_txn_result_deleted_range(const gometa_txn_result_t *result, size_t index, gometa_deleted_range_t *deleted);
 
 // Returns the entry that a get has read. Valid as long as the result: do not free it. NULL if the key did not exist,
 // and if it is another result.

@@ -368,6 +368,14 @@ impl Transaction<'_> {
         self.runtime.block_on(self.inner.get(key))
     }
 
+    /// See [`crate::Transaction::range`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn range(&self, range: Range) -> Result<Page> {
+        self.runtime.block_on(self.inner.range(range))
+    }
+
     /// See [`crate::Transaction::set`].
     pub fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         self.inner.set(key, value);

@@ -59,6 +59,13 @@ pub enum Request {
         /// The key.
         key: Bytes,
     },
+    /// A read of a range of a transaction.
+    ReadRange {
+        /// The transaction.
+        transaction: SharedTransaction,
+        /// The range.
+        range: Box<Range>,
+    },
     /// The end of an attempt of a transaction, with the error of its function if that has failed.
     EndAttempt(SharedTransaction, Option<Error>),
     /// [`Client::settings`].
@@ -183,7 +190,7 @@ pub enum Reply {
     Deleted(Deleted),
     /// The result of get.
     Entry(Entry),
-    /// The result of range.
+    /// The result of range, and of a range that a transaction has read.
     Page(Box<Page>),
     /// The result of next page: none after the last one.
     NextPage(Option<Box<Page>>),
@@ -232,7 +239,10 @@ impl Request {
             Request::Get { .. } | Request::GetAt { .. } => Operation::Get,
             Request::Range(_) | Request::NextPage(_) | Request::Count(_) => Operation::Range,
             Request::DeletePrefix { .. } => Operation::Delete,
-            Request::Commit(_) | Request::Read { .. } | Request::EndAttempt(..) => Operation::Txn,
+            Request::Commit(_)
+            | Request::Read { .. }
+            | Request::ReadRange { .. }
+            | Request::EndAttempt(..) => Operation::Txn,
             Request::Settings => Operation::ListSettings,
             Request::SetSetting { .. } => Operation::SetSetting,
             Request::Status { .. } => Operation::Status,
@@ -252,7 +262,7 @@ impl Request {
     pub fn has_effect(&self) -> bool {
         match self {
             Request::Commit(txn) => txn.writes(),
-            Request::Read { .. } => false,
+            Request::Read { .. } | Request::ReadRange { .. } => false,
             _ => self.operation().has_effect(),
         }
     }
@@ -269,6 +279,7 @@ impl Request {
             | Request::DeletePrefix { .. }
             | Request::Commit(_)
             | Request::Read { .. }
+            | Request::ReadRange { .. }
             | Request::EndAttempt(..)
             | Request::Settings
             | Request::SetSetting { .. }
@@ -326,6 +337,9 @@ impl Client {
             Request::DeletePrefix { prefix } => Reply::Count(self.delete_prefix(prefix).await?),
             Request::Commit(txn) => Reply::Transacted(Box::new(self.commit(*txn).await?)),
             Request::Read { transaction, key } => Reply::Value(transaction.present().get(key).await?),
+            Request::ReadRange { transaction, range } => {
+                Reply::Page(Box::new(transaction.present().range(*range).await?))
+            }
             Request::EndAttempt(transaction, error) => Reply::Over(transaction.end(error).await?),
             Request::Settings => Reply::Settings(self.settings().await?),
             Request::SetSetting { name, value } => Reply::Revision(self.set_setting(&name, value).await?),

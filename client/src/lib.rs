@@ -84,6 +84,6 @@ pub use runtime::OnSharedRuntime;
 pub use txn::TxnAttempts;
 pub use txn::{Compare, Op, OpResult, Relation, Transacted, Transaction, Txn};
 pub use types::{
-    Consistency, Counters, Deleted, EnsembleId, Entry, Member, NodeStatus, PeerStatus, ReadOptions, Role,
-    Setting, SnapshotStatus, StorageStatus, View, Written,
+    Consistency, Counters, Deleted, DeletedRange, EnsembleId, Entry, Member, NodeStatus, PeerStatus,
+    ReadOptions, Role, Setting, SnapshotStatus, StorageStatus, View, Written,
 };

@@ -35,8 +35,8 @@ pub struct Range {
     prefix: Bytes,
     at_revision: u64,
     limit: u64,
-    reverse: bool,
-    keys_only: bool,
+    pub(crate) reverse: bool,
+    pub(crate) keys_only: bool,
     delimiter: Bytes,
     options: ReadOptions,
 }
@@ -117,8 +117,36 @@ impl Range {
         v1::Range { consistency: consistency.into(), ..self.into_wire() }
     }
 
-    /// Whether what a page has left is to be read from this key on.
-    fn continues_at(&mut self, next: Bytes, revision: u64) {
+    /// The same keys, without anything else.
+    pub(crate) fn bounds_only(&self) -> Range {
+        let Range { start, end, prefix, .. } = self.clone();
+        Range { start, end, prefix, ..Range::default() }
+    }
+
+    /// Start, end and prefix; `None` if it has anything else.
+    pub(crate) fn into_bounds(self) -> Option<(Bytes, Bytes, Bytes)> {
+        let bounds = self.bounds_only();
+        (bounds == self).then_some((bounds.start, bounds.end, bounds.prefix))
+    }
+
+    /// Checks that it has nothing but start, end, prefix, direction and whether values are read.
+    pub(crate) fn check_of_transaction(&self) -> Result<()> {
+        let Range { at_revision, limit, delimiter, options, .. } = self;
+        if (*at_revision, *limit) == (0, 0) && delimiter.is_empty() && *options == ReadOptions::default() {
+            return Ok(());
+        }
+        let message =
+            "a range that a transaction reads has no revision, limit, delimiter and options of its own";
+        Err(Error::new(ErrorKind::InvalidArgument, Operation::Txn, message))
+    }
+
+    /// Whether its keys can contain this one.
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        self.clone().into_wire().bounds().contains(key)
+    }
+
+    /// What a page has left is to be read from this key on.
+    pub(crate) fn continues_at(&mut self, next: Bytes, revision: u64) {
         self.at_revision = revision;
         *if self.reverse { &mut self.end } else { &mut self.start } = next;
         // The first page has fixed the moment.

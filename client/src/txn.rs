@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use gometa_proto::{
     ErrorKind,
+    limits::TXN_COMPARED_KEYS_MAX,
     v1::{self, compare::Operand, request::Operation as Body, response, txn_operation, txn_result},
 };
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
@@ -19,7 +20,7 @@ use crate::{
     error::{Error, Operation, Result},
     range::{Page, Range},
     retry::Backoff,
-    types::{Deleted, Entry, ReadOptions, Written},
+    types::{Deleted, DeletedRange, Entry, ReadOptions, Written},
 };
 
 /// How a fact of a key, on the left, relates to an operand.
@@ -38,7 +39,10 @@ pub enum Relation {
 /// A comparison of a transaction.
 #[derive(Clone, PartialEq, Debug)]
 #[must_use]
-pub struct Compare(v1::Compare);
+pub struct Compare {
+    compare: v1::Compare,
+    refused: bool,
+}
 
 impl Compare {
     /// Compares the revision of the last write to a key; 0 if the key does not exist.
@@ -66,6 +70,22 @@ impl Compare {
         Compare::mod_revision(key, Relation::Equal, 0)
     }
 
+    /// The range has exactly so many keys, and none of them was written after a revision: it is as a scan at that revision found
+    /// it. At most 1,000 keys, in all comparisons of a transaction together. The range has only start, end and prefix.
+    pub fn range(range: Range, count: u64, revision: u64) -> Compare {
+        let bounds = range.into_bounds();
+        let refused = bounds.is_none();
+        let (start, end, prefix) = bounds.unwrap_or_default();
+        let state = v1::RangeState { start, end, prefix, count, revision };
+        let compare = v1::Compare { operand: Some(Operand::Range(state)), ..v1::Compare::default() };
+        Compare { compare, refused }
+    }
+
+    /// The range has no key. It has only start, end and prefix.
+    pub fn empty(range: Range) -> Compare {
+        Compare::range(range, 0, 0)
+    }
+
     fn new(key: impl AsRef<[u8]>, relation: Relation, operand: Operand) -> Compare {
         let relation = match relation {
             Relation::Equal => v1::Relation::Equal,
@@ -73,14 +93,18 @@ impl Compare {
             Relation::Less => v1::Relation::Less,
             Relation::Greater => v1::Relation::Greater,
         };
-        Compare(v1::Compare { key: copied(key), relation: relation.into(), operand: Some(operand) })
+        let compare = v1::Compare { key: copied(key), relation: relation.into(), operand: Some(operand) };
+        Compare { compare, refused: false }
     }
 }
 
 /// An operation of a transaction.
 #[derive(Clone, PartialEq, Debug)]
 #[must_use]
-pub struct Op(v1::TxnOperation);
+pub struct Op {
+    operation: v1::TxnOperation,
+    refused: bool,
+}
 
 impl Op {
     /// Creates or replaces a key.
@@ -104,8 +128,18 @@ impl Op {
         Op::new(txn_operation::Operation::Range(range.into_operation()))
     }
 
+    /// Removes all keys of a range, which has a start, an end or a prefix and nothing else: at most 1,000, less the number of the
+    /// other writes of the branch, with at most 1 MiB of key bytes.
+    pub fn delete_range(range: Range) -> Op {
+        let bounds = range.into_bounds();
+        let refused = bounds.is_none();
+        let (start, end, prefix) = bounds.unwrap_or_default();
+        let range = v1::DeleteRange { start, end, prefix };
+        Op { refused, ..Op::new(txn_operation::Operation::DeleteRange(range)) }
+    }
+
     fn new(operation: txn_operation::Operation) -> Op {
-        Op(v1::TxnOperation { operation: Some(operation) })
+        Op { operation: v1::TxnOperation { operation: Some(operation) }, refused: false }
     }
 }
 
@@ -128,6 +162,8 @@ impl Op {
 pub struct Txn {
     txn: v1::Txn,
     options: ReadOptions,
+    /// Whether a range has what it must not have.
+    refused: bool,
 }
 
 /// The answer to a transaction.
@@ -154,6 +190,8 @@ pub enum OpResult {
     Entry(Option<Entry>),
     /// Of a range.
     Page(Page),
+    /// Of the deletion of a range.
+    DeletedRange(DeletedRange),
     /// The operation was executed, but its result is not in the answer. [`ErrorKind::TooLarge`]: the answer is full; read the
     /// rest at the revision [`Error::actual_revision`]. [`ErrorKind::Compacted`]: the history begins behind the transaction now.
     Left(Error),
@@ -163,11 +201,16 @@ impl Client {
     /// Executes a transaction, exactly once. If it writes in neither branch, it is a read of one revision.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for an empty key, a key that a branch writes twice, and a range between two writes to
-    /// its keys; [`ErrorKind::TooLarge`] for more than 128 comparisons, or operations in a branch, or more bytes than the largest
-    /// set has; and those of [`set`](Self::set).
+    /// [`ErrorKind::InvalidArgument`] for an empty key, a key that a branch writes twice, a range between two writes to its
+    /// keys, and a range to compare or to delete that has more than start, end and prefix; [`ErrorKind::TooLarge`] for more than
+    /// 128 comparisons, or operations in a branch, more bytes than the largest set has, and if the keys that it compares or may
+    /// write are more than is allowed; and those of [`set`](Self::set).
     pub async fn commit(&self, txn: Txn) -> Result<Transacted> {
-        let Txn { mut txn, options } = txn;
+        let Txn { mut txn, options, refused } = txn;
+        if refused {
+            let message = "a range to compare or to delete has a start, an end and a prefix only";
+            return Err(Error::new(ErrorKind::InvalidArgument, Operation::Txn, message));
+        }
         let (consistency, min_revision) = options.on_wire(self.seen_revision());
         (txn.consistency, txn.min_revision) = (consistency.into(), min_revision);
         self.call(Body::Txn(txn), |result| match result {
@@ -297,19 +340,22 @@ impl Txn {
 
     /// Adds a comparison. Without any, the operations of `then` are executed.
     pub fn when(mut self, compare: Compare) -> Txn {
-        self.txn.when.push(compare.0);
+        self.refused |= compare.refused;
+        self.txn.when.push(compare.compare);
         self
     }
 
     /// Adds an operation that is executed if all comparisons hold. It sees what earlier ones have written.
     pub fn then(mut self, operation: Op) -> Txn {
-        self.txn.then.push(operation.0);
+        self.refused |= operation.refused;
+        self.txn.then.push(operation.operation);
         self
     }
 
     /// Adds an operation that is executed if a comparison does not hold.
     pub fn otherwise(mut self, operation: Op) -> Txn {
-        self.txn.otherwise.push(operation.0);
+        self.refused |= operation.refused;
+        self.txn.otherwise.push(operation.operation);
         self
     }
 
@@ -344,6 +390,9 @@ impl OpResult {
             }
             Some(txn_result::Result::Entry(entry)) => OpResult::Entry(Some(Entry::from_wire(entry))),
             Some(txn_result::Result::Page(page)) => OpResult::Page(Page::from_wire(page)),
+            Some(txn_result::Result::DeletedRange(v1::DeletedRange { revision, count })) => {
+                OpResult::DeletedRange(DeletedRange { count, revision })
+            }
             Some(txn_result::Result::Error(error)) if error.error_kind() == ErrorKind::NotFound => {
                 OpResult::Entry(None)
             }
@@ -376,8 +425,22 @@ struct Reads {
     revision: u64,
     /// The keys that were read, with their `mod_revision` and value.
     keys: BTreeMap<Bytes, (u64, Option<Bytes>)>,
+    /// The ranges that were read, with the number of their keys.
+    ranges: Vec<(Range, u64)>,
     /// The error of a read, if the revision has left the history.
     compacted: Option<Error>,
+}
+
+impl Reads {
+    /// Notes what a read has found.
+    fn note(&mut self, page: Result<Page>) -> Result<Page> {
+        match &page {
+            Ok(page) => self.revision = page.revision,
+            Err(error) if error.kind() == ErrorKind::Compacted => self.compacted = Some(error.clone()),
+            Err(_) => {}
+        }
+        page
+    }
 }
 
 impl Transaction {
@@ -397,16 +460,60 @@ impl Transaction {
         }
         let client = in_time(&self.0.client, self.0.deadline)?;
         let page = client.page_of_key(&key, reads.revision, Operation::Txn).await;
-        let page = page.inspect_err(|error| {
-            if error.kind() == ErrorKind::Compacted {
-                reads.compacted = Some(error.clone());
-            }
-        })?;
-        reads.revision = page.revision;
+        let page = reads.note(page)?;
         let entry = page.entries.into_iter().next();
         let (revision, value) = entry.map_or((0, None), |entry| (entry.mod_revision, Some(entry.value)));
         reads.keys.insert(key, (revision, value.clone()));
         Ok(value)
+    }
+
+    /// Reads all keys of a range, which has start, end, prefix, direction, and whether values are read: those that this
+    /// transaction has set, whose version and revisions are 0, and others as of the revision that it reads at. The page is the
+    /// only one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] if the ranges that the transaction reads have more than 1,000 keys together;
+    /// [`ErrorKind::InvalidArgument`] if the range has anything else; and those of [`get`](Self::get).
+    pub async fn range(&self, range: Range) -> Result<Page> {
+        range.check_of_transaction()?;
+        let mut reads = self.0.reads.lock().await;
+        let bounds = range.bounds_only();
+        // The same range again has the same keys.
+        let others = reads.ranges.iter().filter(|(read, _)| *read != bounds);
+        let mut left = TXN_COMPARED_KEYS_MAX as u64 - others.map(|(_, count)| count).sum::<u64>();
+        let client = in_time(&self.0.client, self.0.deadline)?;
+        let (mut entries, mut rest) = (BTreeMap::new(), bounds.clone().at_revision(reads.revision));
+        rest.keys_only = range.keys_only;
+        loop {
+            let page = client.range(rest.clone()).await.map_err(|error| error.with_operation(Operation::Txn));
+            let page = reads.note(page)?;
+            left = left.checked_sub(page.entries.len() as u64).ok_or_else(|| {
+                let message = format!(
+                    "the ranges that the transaction reads have more than {TXN_COMPARED_KEYS_MAX} keys together"
+                );
+                Error::new(ErrorKind::TooLarge, Operation::Txn, message)
+            })?;
+            entries.extend(page.entries.into_iter().map(|entry| (entry.key.clone(), entry)));
+            let Some(next) = page.next else { break };
+            rest.continues_at(next, page.revision);
+        }
+        if !reads.ranges.iter().any(|(read, _)| *read == bounds) {
+            reads.ranges.push((bounds.clone(), entries.len() as u64));
+        }
+        for (key, value) in lock(&self.0.written).iter().flatten().filter(|(key, _)| bounds.contains(key)) {
+            match value {
+                None => drop(entries.remove(key)),
+                Some(value) => {
+                    let value = if range.keys_only { Bytes::new() } else { value.clone() };
+                    entries.insert(key.clone(), Entry::of_transaction(key.clone(), value));
+                }
+            }
+        }
+        let mut entries: Vec<Entry> = entries.into_values().collect();
+        if range.reverse {
+            entries.reverse();
+        }
+        Ok(Page { entries, next: None, revision: reads.revision })
     }
 
     /// Creates or replaces a key, if the transaction takes effect.
@@ -440,9 +547,14 @@ impl Attempt {
         }
         let client = in_time(&self.client, self.deadline)?;
         let mut txn = Txn::new();
-        for (key, (revision, _)) in &self.reads.lock().await.keys {
+        let reads = self.reads.lock().await;
+        for (key, (revision, _)) in &reads.keys {
             txn = txn.when(Compare::mod_revision(key, Relation::Equal, *revision));
         }
+        for (range, count) in &reads.ranges {
+            txn = txn.when(Compare::range(range.clone(), *count, reads.revision));
+        }
+        drop(reads);
         for (key, value) in &written {
             txn = txn.then(match value {
                 Some(value) => Op::set(key, value),

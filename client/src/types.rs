@@ -39,6 +39,16 @@ pub struct Deleted {
     pub revision: u64,
 }
 
+/// The result of the deletion of a range, which is an operation of a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub struct DeletedRange {
+    /// The number of deleted keys.
+    pub count: u64,
+    /// The revision of the deletion, 0 if there was no key.
+    pub revision: u64,
+}
+
 /// A key, its value and its revisions.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
@@ -322,6 +332,11 @@ impl Entry {
     pub(crate) fn from_wire(entry: v1::Entry) -> Self {
         let v1::Entry { key, value, version, create_revision, mod_revision, is_group } = entry;
         Self { key, value, version, create_revision, mod_revision, is_group }
+    }
+
+    /// A key that a transaction has set and not committed.
+    pub(crate) fn of_transaction(key: Bytes, value: Bytes) -> Self {
+        Self { key, value, version: 0, create_revision: 0, mod_revision: 0, is_group: false }
     }
 }
 

@@ -204,12 +204,14 @@ page(Call, Range, Oldest) ->
     to_page(expect(Call, 21, exchange(Call, blob(26, [range_fields(Range), Local]), none))).
 
 range_fields(Range) ->
-    Bytes = [blob(Field, maps:get(Name, Range, <<>>))
-             || {Field, Name} <- [{1, start}, {2, 'end'}, {3, prefix}, {9, delimiter}]],
+    Delimiter = blob(9, maps:get(delimiter, Range, <<>>)),
     Numbers = [uint(Field, maps:get(Name, Range, 0)) || {Field, Name} <- [{4, at_revision}, {5, limit}]],
     Flags = [uint(Field, 1) || {Field, Name} <- [{6, reverse}, {7, keys_only}, {8, count_only}],
                                maps:get(Name, Range, false)],
-    [Bytes, Numbers, Flags].
+    [bounds(Range), Delimiter, Numbers, Flags].
+
+bounds(Range) ->
+    [blob(Field, maps:get(Name, Range, <<>>)) || {Field, Name} <- [{1, start}, {2, 'end'}, {3, prefix}]].
 
 to_page(Page) ->
     #{entries => [entry(Entry) || Entry <- messages(1, Page)], count => number(2, Page), revision => number(4, Page),
@@ -222,15 +224,17 @@ entry(Entry) ->
 %% Executes several operations as one: those of then if every comparison holds, else those of otherwise.
 %%
 %% A transaction is a map with any of 'when', then and otherwise, which are lists. A comparison is {create_revision |
-%% mod_revision, Key, Relation, Revision} or {value, Key, Relation, Value}, with Relation one of '=', '!=', '<', '>'. An
-%% operation is {set, Key, Value}, {delete, Key}, {get, Key} or {range, Range}. The answer has succeeded, revision, and
-%% results, one for each executed operation: what set, delete, get and range return as a map, not_found of a get, or
+%% mod_revision, Key, Relation, Revision} or {value, Key, Relation, Value}, with Relation one of '=', '!=', '<', '>'; or
+%% {range, Range, Count, Revision}: the bounds of the range have so many keys, none written after the revision. An
+%% operation is {set, Key, Value}, {delete, Key}, {get, Key}, {range, Range} or {delete_range, Range}, which deletes at
+%% most 1,000 keys. The answer has succeeded, revision, and results, one for each executed operation: what set, delete,
+%% get and range return as a map, the count of a deleted range and its revision, not_found of a get, or
 %% {error, Error} if the answer has no room for it (too_large) or the history begins behind the transaction (compacted).
 %% If neither branch writes it is a read of one revision, with the options local and min_revision.
 txn(Client, Txn) -> txn(Client, Txn, #{}).
 txn(Client, Txn, Options) ->
     [When, Then, Otherwise] = [maps:get(Name, Txn, []) || Name <- ['when', then, otherwise]],
-    Writes = lists:any(fun(Op) -> lists:member(element(1, Op), [set, delete]) end, Then ++ Otherwise),
+    Writes = lists:any(fun(Op) -> lists:member(element(1, Op), [set, delete, delete_range]) end, Then ++ Otherwise),
     Local = case Writes orelse oldest(Client, Options) of
         true -> [];
         none -> [];
@@ -249,6 +253,8 @@ txn(Client, Txn, Options) ->
           results => [result(Result) || Result <- messages(3, Answer)]}
     end).
 
+comparison({range, Range, Count, Revision}) ->
+    blob(6, [bounds(Range), uint(4, Count), uint(5, Revision)]);
 comparison({Fact, Key, Relation, Operand}) ->
     %% One of a `oneof`: zero is encoded too.
     Encoded = case Fact of
@@ -261,7 +267,8 @@ comparison({Fact, Key, Relation, Operand}) ->
 operation({set, Key, Value}) -> blob(1, [blob(1, Key), blob(2, Value)]);
 operation({delete, Key}) -> blob(2, blob(1, Key));
 operation({get, Key}) -> blob(3, blob(1, Key));
-operation({range, Range}) -> blob(4, range_fields(Range)).
+operation({range, Range}) -> blob(4, range_fields(Range));
+operation({delete_range, Range}) -> blob(5, bounds(Range)).
 
 result([{1, Written} | _]) -> written(fields(Written));
 result([{2, Deleted} | _]) -> deleted(fields(Deleted));
@@ -272,6 +279,9 @@ result([{5, Error} | _]) ->
         #{kind := not_found} -> not_found;
         Failure -> {error, Failure}
     end;
+result([{6, Deleted} | _]) ->
+    Range = fields(Deleted),
+    #{count => number(2, Range), revision => number(1, Range)};
 result(_) -> {error, failure(internal, "the result is of an unknown kind", not_applied)}.
 
 written(Written) -> #{revision => number(1, Written), version => number(2, Written)}.

@@ -32,6 +32,7 @@ from gometa_wire import (
     Compare,
     Connection,
     Deleted,
+    DeletedRange,
     Entry,
     GometaError,
     Guard,

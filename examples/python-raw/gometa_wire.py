@@ -229,9 +229,12 @@ class Range(NamedTuple):
     local: bool = False
     min_revision: int = 0
 
+    def bounds(self):
+        return blob(1, self.start) + blob(2, self.end) + blob(3, self.prefix)
+
     def encoded(self, seen):
         """The fields of the request. A local read is not older than `seen`; with at_revision that alone counts."""
-        bounds = blob(1, self.start) + blob(2, self.end) + blob(3, self.prefix) + blob(9, self.delimiter)
+        bounds = self.bounds() + blob(9, self.delimiter)
         flags = uint(6, self.reverse) + uint(7, self.keys_only) + uint(8, self.count_only) + uint(10, self.local)
         oldest = max(self.min_revision, seen) if self.local and not self.at_revision else 0
         return bounds + uint(4, self.at_revision) + uint(5, self.limit) + flags + uint(11, oldest)
@@ -267,7 +270,7 @@ RELATIONS = ("=", "!=", "<", ">")
 class Compare(NamedTuple):
     """A comparison of a transaction. A key that does not exist has revisions 0, and no value that compares."""
 
-    # "create_revision", "mod_revision" or "value".
+    # "create_revision", "mod_revision" or "value"; "range" of what `range` returns.
     fact: str
     key: bytes
     # One of RELATIONS.
@@ -275,8 +278,16 @@ class Compare(NamedTuple):
     # A revision, or the bytes of a value.
     operand: Union[int, bytes]
 
+    @classmethod
+    def range(cls, which, count, revision):
+        """The bounds of a Range have exactly `count` keys, none of them written after `revision`: they are as a scan at
+        that revision found them. A `count` of 0: they have no key."""
+        return cls("range", b"", "=", which.bounds() + uint(4, count) + uint(5, revision))
+
     def encoded(self):
-        if self.fact == "value":
+        if self.fact == "range":
+            operand = blob(6, self.operand)
+        elif self.fact == "value":
             operand = blob(5, self.operand)
         else:
             # One of a `oneof`: zero is encoded too.
@@ -286,7 +297,7 @@ class Compare(NamedTuple):
 
 
 class Op(NamedTuple):
-    """An operation of a transaction: what `set`, `delete`, `get` or `range` returns."""
+    """An operation of a transaction: what `set`, `delete`, `get`, `range` or `delete_range` returns."""
 
     encoded: bytes
     is_write: bool
@@ -308,12 +319,26 @@ class Op(NamedTuple):
         """Reads a page of a Range that has no revision and is not local."""
         return cls(blob(4, which.encoded(0)), False)
 
+    @classmethod
+    def delete_range(cls, which):
+        """Deletes the keys within the bounds of a Range: at most 1,000."""
+        return cls(blob(5, which.bounds()), True)
+
+
+class DeletedRange(NamedTuple):
+    count: int
+    revision: int
+
+    @classmethod
+    def of(cls, deleted):
+        return cls(deleted.uint(2), deleted.uint(1))
+
 
 class Transacted(NamedTuple):
     # Whether every comparison held, so that `then` was executed; else `otherwise` was.
     succeeded: bool
     revision: int
-    # Of each operation: Written, Deleted, Entry or None if there was no such key, Page; or a GometaError: TooLarge
+    # Of each operation: Written, Deleted, Entry or None if there was no such key, Page, DeletedRange; or a GometaError: TooLarge
     # if the answer had no room for it, Compacted if the history begins behind the transaction.
     results: list
 
@@ -323,7 +348,7 @@ class Transacted(NamedTuple):
 
     @staticmethod
     def _result(result):
-        for field, kind in enumerate((Written, Deleted, Entry, Page, GometaError), 1):
+        for field, kind in enumerate((Written, Deleted, Entry, Page, GometaError, DeletedRange), 1):
             if result.has(field):
                 found = kind.of(result.message(field))
                 return None if field == 5 and found.kind == "NotFound" else found

@@ -42,6 +42,10 @@ static void is(const gometa_txn_result_t *result, size_t index, gometa_result_ki
 {
     gometa_written_t written = {42, 42};
     gometa_deleted_t deleted = {42, true};
+    gometa_deleted_range_t range = {42, 0};
+    CHECK(gometa_txn_result_deleted_range(result, index, NULL) == (kind == GOMETA_RESULT_DELETED_RANGE));
+    CHECK(gometa_txn_result_deleted_range(result, index, &range) == (kind == GOMETA_RESULT_DELETED_RANGE));
+    CHECK((range.revision == 42) == (kind != GOMETA_RESULT_DELETED_RANGE));
     CHECK(gometa_txn_result_kind(result, index) == kind);
     CHECK(gometa_txn_result_written(result, index, NULL) == (kind == GOMETA_RESULT_WRITTEN));
     CHECK(gometa_txn_result_written(result, index, &written) == (kind == GOMETA_RESULT_WRITTEN));
@@ -108,6 +112,85 @@ static void branches(const gometa_client_t *client)
     gometa_txn_result_free(late);
     holds(client, "jobs/waiting/7", NULL);
     holds(client, "jobs/running/7", "me");
+}
+
+static void set_number(gometa_transaction_t *transaction, const char *key, int number);
+
+/* The range of a prefix. */
+static gometa_range_t *range_of(const char *prefix)
+{
+    gometa_range_t *range = NULL;
+    CHECK(gometa_range_new(&range, NULL) == GOMETA_OK);
+    CHECK(gometa_range_set_prefix(range, prefix, strlen(prefix), NULL) == GOMETA_OK);
+    return range;
+}
+
+/* Ranges are compared with what was found, deleted as one, and read by attempts. */
+static void ranges(const gometa_client_t *client)
+{
+    gometa_error_t *error = NULL;
+    gometa_txn_result_t *result = NULL;
+    gometa_deleted_range_t deleted = {0, 0};
+    gometa_range_t *range = range_of("ranges/");
+    set(client, "ranges/1", "a", 1);
+    uint64_t last = set(client, "ranges/2", "b", 1);
+    for (int i = 0; i < 3; i++) {
+        gometa_txn_t *txn = txn_new();
+        CHECK(gometa_txn_when_range(txn, range, i == 0 ? 3 : 2, i == 1 ? last - 1 : last, &error) == GOMETA_OK);
+        CHECK(gometa_txn_delete_range(txn, GOMETA_THEN, range, &error) == GOMETA_OK);
+        CHECK(gometa_txn_get(txn, GOMETA_THEN, "ranges/1", 8, &error) == GOMETA_OK);
+        result = commit(client, txn);
+        CHECK(gometa_txn_result_succeeded(result) == (i == 2));
+        if (i < 2) {
+            gometa_txn_result_free(result);
+        }
+    }
+    is(result, 0, GOMETA_RESULT_DELETED_RANGE);
+    is(result, 1, GOMETA_RESULT_ABSENT);
+    CHECK(gometa_txn_result_deleted_range(result, 0, &deleted) && deleted.count == 2);
+    CHECK(deleted.revision == gometa_txn_result_revision(result));
+    gometa_txn_result_free(result);
+
+    /* A key that appears is a conflict. An attempt sees what it has set. */
+    gometa_transaction_t *transaction = NULL;
+    gometa_future_t *future = NULL;
+    gometa_page_t *page = NULL;
+    bool committed = true;
+    CHECK(gometa_client_transaction(client, &transaction, &error) == GOMETA_OK);
+    CHECK(gometa_transaction_range(transaction, range, &page, &error) == GOMETA_OK && gometa_page_count(page) == 0);
+    gometa_page_free(page);
+    set(client, "ranges/3", "c", 1);
+    set_number(transaction, "ranges/4", 4);
+    CHECK(gometa_transaction_commit(transaction, &committed, &error) == GOMETA_OK && !committed);
+    set_number(transaction, "ranges/4", 4);
+    CHECK(gometa_transaction_range_async(transaction, range, &future, &error) == GOMETA_OK);
+    CHECK(gometa_future_wait(future, 20000 * patience, &error) == GOMETA_OK);
+    CHECK(gometa_future_page(future, &page, &error) == GOMETA_OK && gometa_page_count(page) == 2);
+    CHECK(gometa_entry_mod_revision(gometa_page_entry(page, 0)) > 0);
+    CHECK(gometa_entry_mod_revision(gometa_page_entry(page, 1)) == 0 && gometa_page_next(page, NULL) == NULL);
+    gometa_page_free(page);
+    gometa_future_free(future);
+    CHECK(gometa_transaction_commit(transaction, &committed, &error) == GOMETA_OK && committed);
+    gometa_transaction_free(transaction);
+    holds(client, "ranges/4", "4");
+
+    /* A range to compare, to delete or to read in an attempt has no limit. */
+    CHECK(gometa_range_set_limit(range, 1, &error) == GOMETA_OK);
+    for (int i = 0; i < 2; i++) {
+        gometa_txn_t *txn = txn_new();
+        CHECK((i == 0 ? gometa_txn_when_range(txn, range, 1, 1, &error)
+                      : gometa_txn_delete_range(txn, GOMETA_OTHERWISE, range, &error)) == GOMETA_OK);
+        FAILS(gometa_client_commit(client, txn, &result, &error), GOMETA_INVALID_ARGUMENT);
+        gometa_txn_free(txn);
+    }
+    CHECK(gometa_client_transaction(client, &transaction, &error) == GOMETA_OK);
+    FAILS(gometa_transaction_range(transaction, range, &page, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_transaction_range(transaction, NULL, &page, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_transaction_range(transaction, range, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_transaction_range(NULL, range, &page, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_transaction_range_async(transaction, NULL, &future, &error), GOMETA_INVALID_ARGUMENT);
+    gometa_transaction_free(transaction);
+    gometa_range_free(range);
 }
 
 static void comparisons(const gometa_client_t *client)
@@ -571,6 +654,11 @@ static void nulls(const gometa_client_t *client)
     FAILS(gometa_txn_range(NULL, GOMETA_THEN, range, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_txn_range(txn, GOMETA_THEN, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_txn_range(txn, 2, range, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_txn_when_range(NULL, range, 0, 0, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_txn_when_range(txn, NULL, 0, 0, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_txn_delete_range(NULL, GOMETA_THEN, range, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_txn_delete_range(txn, GOMETA_THEN, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_txn_delete_range(txn, 2, range, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_txn_set_read_options(NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
     gometa_range_free(range);
     FAILS(gometa_client_commit(NULL, txn, &result, &error), GOMETA_INVALID_ARGUMENT);
@@ -623,6 +711,7 @@ int main(int count, char **given)
     gometa_client_t *client = open_client(given[2], 20000 * patience);
     nulls(client);
     branches(client);
+    ranges(client);
     comparisons(client);
     reads(client);
     futures(client);

@@ -4,7 +4,7 @@
 use std::ffi::c_void;
 
 use bytes::Bytes;
-use gometa_client::{Error, OnSharedRuntime, Operation, Request, SharedTransaction};
+use gometa_client::{Error, OnSharedRuntime, Operation, Range, Request, SharedTransaction};
 
 use crate::{
     client::{gometa_client_t, with_client},
@@ -13,6 +13,8 @@ use crate::{
     future_results::give_value,
     guard::guarded,
     macros::{bytes, free, handle, required},
+    page::gometa_page_t,
+    range::gometa_range_t,
     status::gometa_status_t,
     value::gometa_value_t,
 };
@@ -34,6 +36,10 @@ impl gometa_transaction_t {
         Ok(Request::Read { transaction: self.shared()?.clone(), key })
     }
 
+    fn read_range(&self, range: Range) -> Result<Request, Error> {
+        Ok(Request::ReadRange { transaction: self.shared()?.clone(), range: Box::new(range) })
+    }
+
     fn end(&self) -> Result<Request, Error> {
         Ok(Request::EndAttempt(self.shared()?.clone(), None))
     }
@@ -41,8 +47,8 @@ impl gometa_transaction_t {
 
 /// Begins a transaction. Does no IO. Read keys, note writes, and commit; repeat that while gometa_transaction_commit
 /// sets `*committed` to false. The timeout of `client` begins now, and is that of all attempts together. An attempt that
-/// writes may read 128 keys and write 128, within the limits of gometa_client_commit; else commit returns
-/// GOMETA_TOO_LARGE. Free `*transaction` with gometa_transaction_free.
+/// writes may read 128 keys and ranges and write 128 keys, within the limits of gometa_client_commit; else commit
+/// returns GOMETA_TOO_LARGE. Free `*transaction` with gometa_transaction_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_transaction(
     client: *const gometa_client_t,
@@ -98,6 +104,49 @@ pub unsafe extern "C" fn gometa_transaction_get_async(
         let key = bytes!(Txn, key, key_len);
         transaction.client.close_on_panic(|client| {
             output.give(client.start(transaction.read(key)?)?);
+            Ok(())
+        })
+    })
+}
+
+/// Reads all keys of a range: those that the transaction has set, whose version and revisions are 0, and others as of
+/// the revision that it reads at. The range has a prefix, a start, an end, a direction, and whether values are read.
+/// Blocks. Free `*page`, which is the only one, with gometa_page_free.
+///
+/// Returns GOMETA_INVALID_ARGUMENT if the range has anything else.
+/// Returns GOMETA_TOO_LARGE if the ranges that the transaction reads have more than 1,000 keys together.
+/// Returns the other errors of gometa_transaction_get.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_transaction_range(
+    transaction: *mut gometa_transaction_t,
+    range: *const gometa_range_t,
+    page: *mut *mut gometa_page_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    guarded!(Txn, error, {
+        let transaction = handle!(Txn, transaction);
+        let output = required!(Txn, page);
+        let range = handle!(Txn, range).range();
+        transaction.client.close_on_panic(
+            |client| take_reply!(Operation::Txn, client.call(transaction.read_range(range)?)?, Page => output.give),
+        )
+    })
+}
+
+/// Starts gometa_transaction_range. Read the result with gometa_future_page.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_transaction_range_async(
+    transaction: *mut gometa_transaction_t,
+    range: *const gometa_range_t,
+    future: *mut *mut gometa_future_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    guarded!(Txn, error, {
+        let transaction = handle!(Txn, transaction);
+        let output = required!(Txn, future);
+        let range = handle!(Txn, range).range();
+        transaction.client.close_on_panic(|client| {
+            output.give(client.start(transaction.read_range(range)?)?);
             Ok(())
         })
     })

@@ -152,6 +152,26 @@ pub unsafe extern "C" fn gometa_txn_when_value(
     })
 }
 
+/// Adds a comparison of a range, which is copied: it holds if the range has exactly `count` keys, and none of them was
+/// written after `revision`, so that the range is as a scan at that revision found it. With a `count` of 0: the range
+/// has no key. All such comparisons of a transaction have at most 1,000 keys together. The range has a prefix, a start
+/// and an end only: else commit returns GOMETA_INVALID_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_txn_when_range(
+    txn: *mut gometa_txn_t,
+    range: *const gometa_range_t,
+    count: u64,
+    revision: u64,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    guarded!(Txn, error, {
+        let txn = handle_mut!(Txn, txn);
+        let range = handle!(Txn, range).range();
+        txn.when(Compare::range(range, count, revision));
+        Ok(())
+    })
+}
+
 /// Adds an operation to a branch: creates or replaces a key. Its result is a GOMETA_RESULT_WRITTEN.
 ///
 /// Returns GOMETA_INVALID_ARGUMENT if `branch` is not a gometa_branch_t. Keys and limits are checked by commit.
@@ -185,6 +205,23 @@ pub unsafe extern "C" fn gometa_txn_delete(
         let txn = handle_mut!(Txn, txn);
         let key = bytes!(Txn, key, key_len);
         txn.add(branch, Op::delete(key))
+    })
+}
+
+/// Adds an operation, like gometa_txn_set: deletes all keys of a range, which is copied, at most 1,000 less the number
+/// of the other writes of the branch. The range has a prefix, a start or an end, and nothing else. The branch writes
+/// none of its keys otherwise. Its result is a GOMETA_RESULT_DELETED_RANGE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_txn_delete_range(
+    txn: *mut gometa_txn_t,
+    branch: u32,
+    range: *const gometa_range_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    guarded!(Txn, error, {
+        let txn = handle_mut!(Txn, txn);
+        let range = handle!(Txn, range).range();
+        txn.add(branch, Op::delete_range(range))
     })
 }
 

@@ -20,10 +20,13 @@ unsafe fn commit(txn: *const gometa_txn_t) -> Result<Request, Error> {
 /// Executes a transaction, once. Blocks. If it writes in neither branch, it is a read of one revision. That a comparison
 /// does not hold is not an error. Free `*result` with gometa_txn_result_free.
 ///
-/// Returns GOMETA_INVALID_ARGUMENT for an empty key, a key that a branch writes twice, and a range that has a revision
-/// or read options, or stands between two writes to its keys.
+/// Returns GOMETA_INVALID_ARGUMENT for an empty key, a key that a branch writes twice, a range to read that has a
+/// revision or read options, or stands between two writes to its keys, and a range to compare or to delete that has more
+/// than a prefix, a start and an end.
 /// Returns GOMETA_TOO_LARGE for more than 128 comparisons, more than 128 operations in a branch, more than 1,052,800
-/// bytes encoded, or if the keys that it compares or may write have more than 8 MiB of values together.
+/// bytes encoded, or if the keys that it compares or may write have more than 8 MiB of values together. Likewise if the
+/// ranges that it compares, or those that a branch deletes, have so many, or if the branch would change more than 1,000
+/// keys, or delete ranges whose keys have more than 1 MiB.
 /// Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED, GOMETA_SESSION_EXPIRED and GOMETA_CLOSED like
 /// gometa_client_set.
 #[unsafe(no_mangle)]

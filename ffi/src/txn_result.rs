@@ -7,7 +7,7 @@ use crate::{
     error::gometa_error_t,
     macros::{free, optional, read},
     page::gometa_page_t,
-    types::{gometa_deleted_t, gometa_written_t},
+    types::{gometa_deleted_range_t, gometa_deleted_t, gometa_written_t},
 };
 
 /// The result of a committed transaction, and of each operation of the executed branch, in their order. Free with
@@ -36,6 +36,8 @@ pub enum gometa_result_kind_t {
     GOMETA_RESULT_PAGE = 5,
     /// The operation was executed, but its result was left out of the response: gometa_txn_result_error.
     GOMETA_RESULT_ERROR = 6,
+    /// Of the deletion of a range: gometa_txn_result_deleted_range.
+    GOMETA_RESULT_DELETED_RANGE = 7,
 }
 
 enum OperationResult {
@@ -44,6 +46,7 @@ enum OperationResult {
     Entry(gometa_entry_t),
     Absent,
     Page(gometa_page_t),
+    DeletedRange(gometa_deleted_range_t),
     Error(gometa_error_t),
 }
 
@@ -62,6 +65,7 @@ impl From<OpResult> for OperationResult {
             OpResult::Entry(Some(entry)) => OperationResult::Entry(entry.into()),
             OpResult::Entry(None) => OperationResult::Absent,
             OpResult::Page(page) => OperationResult::Page(Box::new(page).into()),
+            OpResult::DeletedRange(deleted) => OperationResult::DeletedRange(deleted.into()),
             OpResult::Left(error) => OperationResult::Error(error.into()),
             other => {
                 let message = format!("the library does not know the result {other:?}");
@@ -79,6 +83,7 @@ impl OperationResult {
             OperationResult::Entry(_) => gometa_result_kind_t::GOMETA_RESULT_ENTRY,
             OperationResult::Absent => gometa_result_kind_t::GOMETA_RESULT_ABSENT,
             OperationResult::Page(_) => gometa_result_kind_t::GOMETA_RESULT_PAGE,
+            OperationResult::DeletedRange(_) => gometa_result_kind_t::GOMETA_RESULT_DELETED_RANGE,
             OperationResult::Error(_) => gometa_result_kind_t::GOMETA_RESULT_ERROR,
         }
     }
@@ -142,6 +147,18 @@ pub unsafe extern "C" fn gometa_txn_result_deleted(
 ) -> bool {
     let output = optional!(deleted);
     content!(result, index, Deleted).map(|content| output.put(*content)).is_some()
+}
+
+/// Writes the result of the deletion of a range to `*deleted`, which may be NULL. Returns whether there is one: else it
+/// is unchanged.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_txn_result_deleted_range(
+    result: *const gometa_txn_result_t,
+    index: usize,
+    deleted: *mut gometa_deleted_range_t,
+) -> bool {
+    let output = optional!(deleted);
+    content!(result, index, DeletedRange).map(|content| output.put(*content)).is_some()
 }
 
 /// Returns the entry that a get has read. Valid as long as the result: do not free it. NULL if the key did not exist,

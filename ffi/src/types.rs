@@ -1,6 +1,6 @@
 //! Results that are plain structs.
 
-use gometa_client::{Deleted, Written};
+use gometa_client::{Deleted, DeletedRange, Written};
 
 /// The result of a write.
 #[repr(C)]
@@ -20,6 +20,22 @@ pub struct gometa_deleted_t {
     pub revision: u64,
     /// Whether the key existed.
     pub existed: bool,
+}
+
+/// The result of the deletion of a range in a transaction.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct gometa_deleted_range_t {
+    /// The revision of the deletion, 0 if there was no key.
+    pub revision: u64,
+    /// The number of deleted keys.
+    pub count: u64,
+}
+
+impl From<DeletedRange> for gometa_deleted_range_t {
+    fn from(deleted: DeletedRange) -> gometa_deleted_range_t {
+        gometa_deleted_range_t { revision: deleted.revision, count: deleted.count }
+    }
 }
 
 impl From<Written> for gometa_written_t {

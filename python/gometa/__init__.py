@@ -27,6 +27,7 @@ from ._types import BytesLike as BytesLike
 from ._types import Consistency as Consistency
 from ._types import Counters as Counters
 from ._types import Deleted as Deleted
+from ._types import DeletedRange as DeletedRange
 from ._types import Ensemble as Ensemble
 from ._types import Entry as Entry
 from ._types import Guard as Guard

@@ -88,8 +88,9 @@ class Txn(TxnBase):
         it writes in neither branch; see ``Client.get``.
 
         Raises ``InvalidArgumentError`` for an empty key, a key that a branch writes twice, and a range between
-        two writes to its keys; ``TooLargeError`` for more than 128 comparisons, or operations in a branch, or
-        more bytes than the largest set has; and the errors of ``Client.set``.
+        two writes to its keys; ``TooLargeError`` for more than 128 comparisons, or operations in a branch, more
+        bytes than the largest set has, and if the keys that it compares or may write are more than is allowed;
+        and the errors of ``Client.set``.
         """
         return self._client._core.call("commit", self._arguments(consistency, min_revision), timeout, guard)
 
@@ -105,6 +106,24 @@ class Transaction:
         """Returns a key's value: the one that this transaction has set, or that of the revision that it reads at.
         ``None`` if the key does not exist."""
         return self._core.call("read", (self._attempts, key), None)
+
+    def range(
+        self,
+        prefix: BytesLike = b"",
+        *,
+        start: BytesLike = b"",
+        end: BytesLike = b"",
+        reverse: bool = False,
+        keys_only: bool = False,
+    ) -> Page:
+        """Returns all keys of a range: those that this transaction has set, whose version and revisions are 0, and
+        others as of the revision that it reads at. The page is the only one.
+
+        Raises ``TooLargeError`` if the ranges that the transaction reads have more than 1,000 keys together, and
+        the errors of ``Client.range``.
+        """
+        keys = (prefix, start, end, 0, 0, reverse, keys_only, b"", "linearizable", 0)
+        return self._core.call("read_range", (self._attempts, keys), None)
 
     def set(self, key: BytesLike, value: BytesLike) -> None:
         """Creates or replaces a key, if the transaction takes effect."""

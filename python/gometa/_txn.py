@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple, TypeVar, Union
 
 from ._errors import GometaError
-from ._types import BytesLike, Deleted, Entry, Page, Written
+from ._types import BytesLike, Deleted, DeletedRange, Entry, Page, Written
 
 Relation = Literal["=", "!=", "<", ">"]
 """How a fact of a key, on the left, relates to an operand. Values are ordered by their bytes."""
 
-OpResult = Union[Written, Deleted, Entry, Page, GometaError, None]
-"""The result of an operation: of a set, a delete, a get, a range. ``None``: the key of a get did not exist. An
+OpResult = Union[Written, Deleted, Entry, Page, DeletedRange, GometaError, None]
+"""The result of an operation: of a set, a delete, a get, a range, a delete_range. ``None``: the key of a get did not exist. An
 error: the operation was executed, but its result is not in the answer; ``TooLargeError``: the answer is full,
 read the rest at the revision ``actual_revision``; ``CompactedError``: the history of the ensemble begins behind
 the transaction now."""
@@ -23,9 +23,9 @@ class Compare(NamedTuple):
     """A comparison of a transaction, made by one of the methods."""
 
     key: BytesLike
-    fact: Literal["mod_revision", "create_revision", "value"]
+    fact: Literal["mod_revision", "create_revision", "value", "range"]
     relation: Relation
-    operand: int | BytesLike
+    operand: int | BytesLike | tuple[object, ...]
 
     @staticmethod
     def mod_revision(key: BytesLike, relation: Relation, revision: int) -> Compare:
@@ -53,10 +53,24 @@ class Compare(NamedTuple):
         return Compare(key, "mod_revision", "=", 0)
 
 
+    @staticmethod
+    def range(
+        prefix: BytesLike = b"", *, count: int, revision: int, start: BytesLike = b"", end: BytesLike = b""
+    ) -> Compare:
+        """The range has exactly ``count`` keys, and none of them was written after ``revision``: it is as a scan at
+        that revision found it. At most 1,000 keys, in all comparisons of a transaction together."""
+        return Compare(b"", "range", "=", (prefix, start, end, count, revision))
+
+    @staticmethod
+    def empty(prefix: BytesLike = b"", *, start: BytesLike = b"", end: BytesLike = b"") -> Compare:
+        """The range has no key."""
+        return Compare.range(prefix, count=0, revision=0, start=start, end=end)
+
+
 class Op(NamedTuple):
     """An operation of a transaction, made by one of the methods."""
 
-    kind: Literal["set", "delete", "get", "range"]
+    kind: Literal["set", "delete", "get", "range", "delete_range"]
     arguments: tuple[Any, ...]
 
     @staticmethod
@@ -88,6 +102,14 @@ class Op(NamedTuple):
         """Reads a page of a range; see ``gometa.Client.range``. It must not stand between two writes to its
         keys."""
         return Op("range", (prefix, start, end, 0, limit, reverse, keys_only, delimiter, "linearizable", 0))
+
+
+    @staticmethod
+    def delete_range(prefix: BytesLike = b"", *, start: BytesLike = b"", end: BytesLike = b"") -> Op:
+        """Removes all keys of a range, which has a prefix, a start or an end: at most 1,000, less the number of the
+        other writes of the branch, with at most 1 MiB of key bytes. The branch writes none of these keys
+        otherwise."""
+        return Op("delete_range", (prefix, start, end))
 
 
 class Transacted(NamedTuple):

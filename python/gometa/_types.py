@@ -24,6 +24,15 @@ class Written(NamedTuple):
     """The number of writes to the key since it was created, this one included."""
 
 
+class DeletedRange(NamedTuple):
+    """The result of the deletion of a range, which is an operation of a transaction."""
+
+    count: int
+    """The number of deleted keys."""
+    revision: int
+    """The revision of the deletion, 0 if there was no key."""
+
+
 class Deleted(NamedTuple):
     """The result of a deletion. False if the key did not exist."""
 

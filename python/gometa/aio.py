@@ -132,6 +132,19 @@ class Transaction:
         """See ``gometa.Transaction.get``."""
         return await self._client._call("read", (self._attempts, key), None)
 
+    async def range(
+        self,
+        prefix: BytesLike = b"",
+        *,
+        start: BytesLike = b"",
+        end: BytesLike = b"",
+        reverse: bool = False,
+        keys_only: bool = False,
+    ) -> Page:
+        """See ``gometa.Transaction.range``."""
+        keys = (prefix, start, end, 0, 0, reverse, keys_only, b"", "linearizable", 0)
+        return await self._client._call("read_range", (self._attempts, keys), None)
+
     def set(self, key: BytesLike, value: BytesLike) -> None:
         """See ``gometa.Transaction.set``."""
         self._attempts.set(key, value)

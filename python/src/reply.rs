@@ -29,6 +29,7 @@ pub(crate) enum Reply {
 struct Types {
     written: Py<PyAny>,
     deleted: Py<PyAny>,
+    deleted_range: Py<PyAny>,
     entry: Py<PyAny>,
     page: Py<PyAny>,
     transacted: Py<PyAny>,
@@ -56,6 +57,7 @@ fn types(py: Python<'_>) -> PyResult<&Types> {
         Ok(Types {
             written: get("Written")?,
             deleted: get("Deleted")?,
+            deleted_range: get("DeletedRange")?,
             entry: get("Entry")?,
             page: get("Page")?,
             transacted: py.import("gometa._txn")?.getattr("Transacted")?.unbind(),
@@ -180,6 +182,7 @@ fn transacted(py: Python<'_>, made: &Transacted) -> PyResult<Py<PyAny>> {
         OpResult::Entry(Some(known)) => entry(py, known),
         OpResult::Entry(None) => Ok(py.None()),
         OpResult::Page(made) => page(py, made),
+        OpResult::DeletedRange(made) => types(py)?.deleted_range.call1(py, (made.count, made.revision)),
         OpResult::Left(error) => Ok(exception(py, error).into_value(py).into_any()),
         other => Err(PyNotImplementedError::new_err(format!("a result of an unknown kind: {other:?}"))),
     };

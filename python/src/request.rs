@@ -92,6 +92,11 @@ impl Request {
                 let transaction = attempts.get().transaction(arguments.py())?.clone();
                 Call::Read { transaction, key: bytes(&key, Operation::Txn, "key")? }
             }
+            "read_range" => {
+                let (attempts, keys): (Bound<'_, Attempts>, Bound<'_, PyTuple>) = arguments.extract()?;
+                let transaction = attempts.get().transaction(arguments.py())?.clone();
+                Call::ReadRange { transaction, range: Box::new(range(&keys)?) }
+            }
             "end_attempt" => {
                 let (attempts, is_compacted): (Bound<'_, Attempts>, bool) = arguments.extract()?;
                 let message = "what the transaction reads has left the history";

@@ -1,6 +1,6 @@
 //! Transactions from Python's arguments.
 
-use gometa_client::{Client, Compare, Op, Operation, Relation, SharedTransaction, Txn};
+use gometa_client::{Client, Compare, Op, Operation, Range, Relation, SharedTransaction, Txn};
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyTuple};
 
 use crate::{
@@ -54,9 +54,25 @@ pub(crate) fn txn(arguments: &Bound<'_, PyTuple>) -> PyResult<Txn> {
     Ok(txn)
 }
 
+type Part<'py> = Bound<'py, PyAny>;
+
+/// A range with bounds only.
+fn bounds(prefix: &Part<'_>, start: &Part<'_>, end: &Part<'_>) -> PyResult<Range> {
+    let prefix = bytes(prefix, OPERATION, "prefix")?;
+    Ok(Range::prefix(prefix).start(bytes(start, OPERATION, "start")?).end(bytes(end, OPERATION, "end")?))
+}
+
 fn compare(comparison: &Bound<'_, PyAny>) -> PyResult<Compare> {
-    type Parts<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
-    let (key, fact, relation, operand): Parts<'_> = comparison.extract()?;
+    let (key, fact, relation, operand): (Part<'_>, Part<'_>, Part<'_>, Part<'_>) = comparison.extract()?;
+    let fact = text(&fact, OPERATION, "fact")?;
+    if fact == "range" {
+        let (prefix, start, end, count, revision): (Part<'_>, Part<'_>, Part<'_>, Part<'_>, Part<'_>) =
+            operand.extract()?;
+        let range = bounds(&prefix, &start, &end)?;
+        let (count, revision) =
+            (number(&count, OPERATION, "count")?, number(&revision, OPERATION, "revision")?);
+        return Ok(Compare::range(range, count, revision));
+    }
     let key = bytes(&key, OPERATION, "key")?;
     let relation = match text(&relation, OPERATION, "relation")?.as_str() {
         "=" => Relation::Equal,
@@ -68,7 +84,7 @@ fn compare(comparison: &Bound<'_, PyAny>) -> PyResult<Compare> {
             return Err(crate::error::invalid(comparison.py(), OPERATION, message));
         }
     };
-    Ok(match text(&fact, OPERATION, "fact")?.as_str() {
+    Ok(match fact.as_str() {
         "mod_revision" => Compare::mod_revision(key, relation, number(&operand, OPERATION, "revision")?),
         "create_revision" => {
             Compare::create_revision(key, relation, number(&operand, OPERATION, "revision")?)
@@ -86,6 +102,10 @@ fn op(operation: &Bound<'_, PyAny>) -> PyResult<Op> {
         "delete" => Op::delete(part(0, "key")?),
         "get" => Op::get(part(0, "key")?),
         "range" => Op::range(range(&arguments)?),
+        "delete_range" => {
+            let (prefix, start, end): (Part<'_>, Part<'_>, Part<'_>) = arguments.extract()?;
+            Op::delete_range(bounds(&prefix, &start, &end)?)
+        }
         other => return Err(PyValueError::new_err(format!("{other:?} is no operation of a transaction"))),
     })
 }

@@ -151,3 +151,47 @@ def test_transactions_of_asyncio(key, peers):
             assert answer.results[0].value == b"8"
 
     asyncio.run(work())
+
+
+def test_ranges_are_compared_and_deleted(blocking, key):
+    for number in range(3):
+        last = blocking.set(f"{key}/{number}", "v").revision
+
+    def clear(count, revision):
+        as_found = Compare.range(f"{key}/", count=count, revision=revision)
+        return blocking.txn().when(as_found).then(Op.delete_range(f"{key}/"), Op.range(f"{key}/")).commit()
+
+    assert not clear(2, last)
+    assert not clear(3, last - 1)
+    cleared = clear(3, last)
+    deleted, left = cleared.results
+    assert deleted == gometa.DeletedRange(count=3, revision=cleared.revision)
+    assert left.entries == ()
+    assert blocking.txn().when(Compare.empty(start=f"{key}/", end=f"{key}/9")).commit()
+    assert blocking.txn().then(Op.delete_range(f"{key}/")).commit().results == (gometa.DeletedRange(0, 0),)
+
+
+def test_a_key_that_appears_in_a_range_is_a_conflict(key, peers):
+    async def of_asyncio():
+        async with gometa.aio.Client(peers, timeout=20) as client:
+            await client.set(f"{key}/1", "a")
+            calls = 0
+
+            async def add(txn):
+                nonlocal calls
+                calls += 1
+                page = await txn.range(f"{key}/")
+                if calls == 1:
+                    await client.set(f"{key}/2", "b")
+                txn.set(f"{key}/{len(page.entries) + 1}", "c")
+                own = await txn.range(f"{key}/", reverse=True, keys_only=True)
+                return [(entry.key, entry.mod_revision > 0, entry.value) for entry in own.entries]
+
+            own = await client.transaction(add)
+            assert calls == 2
+            assert own[0] == (f"{key}/3".encode(), False, b"")
+            assert [known for _, known, _ in own] == [False, True, True]
+
+    asyncio.run(of_asyncio())
+    with gometa.Client(peers, timeout=20) as client:
+        assert len(client.transaction(lambda txn: txn.range(f"{key}/")).entries) == 3

@@ -130,17 +130,22 @@ reading(Fields, Options) ->
     MinRevision = binary_to_integer(maps:get(<<"min_revision">>, Fields, <<"0">>)),
     Options#{local => Local, min_revision => MinRevision}.
 
+comparison([<<"range">>, Count, Prefix, Revision]) ->
+    {range, #{prefix => binary:decode_hex(Prefix)}, binary_to_integer(Count), binary_to_integer(Revision)};
 comparison([Fact, Relation, Key, Operand]) ->
     Parse = case Fact of <<"value">> -> fun binary:decode_hex/1; _ -> fun binary_to_integer/1 end,
     {binary_to_atom(Fact), binary:decode_hex(Key), binary_to_atom(Relation), Parse(Operand)}.
 
-operation([<<"range">>, Prefix]) -> {range, #{prefix => binary:decode_hex(Prefix)}};
+operation([Verb, Prefix]) when Verb =:= <<"range">>; Verb =:= <<"delete_range">> ->
+    {binary_to_atom(Verb), #{prefix => binary:decode_hex(Prefix)}};
 operation([Verb | Arguments]) -> list_to_tuple([binary_to_atom(Verb) | [binary:decode_hex(Bytes) || Bytes <- Arguments]]).
 
 %% The result of an operation of a transaction.
 outcome(#{value := Value}) -> [<<"entry:">>, hex(Value)];
 outcome(#{version := Version}) -> [<<"written:">>, integer_to_binary(Version)];
 outcome(#{existed := Existed}) -> [<<"deleted:">>, atom_to_binary(Existed)];
+outcome(#{count := Count, revision := _} = Deleted) when map_size(Deleted) =:= 2 ->
+    [<<"deleted_range:">>, integer_to_binary(Count)];
 outcome(#{entries := Entries}) -> [<<"page:">>, lists:join(<<"+">>, [hex(Key) || #{key := Key} <- Entries])];
 outcome({error, #{kind := Kind}}) -> [<<"error:">>, kind(Kind)];
 outcome(not_found) -> <<"absent">>.

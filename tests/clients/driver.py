@@ -106,6 +106,10 @@ class Line:
         txn = client.txn()
         for part in filter(None, self.fields.get("when", "").split(",")):
             fact, relation, key, operand = part.split(":")
+            if fact == "range":
+                state = {"count": int(relation), "revision": int(operand)}
+                txn.when(gometa.Compare.range(bytes.fromhex(key), **state))
+                continue
             operand = bytes.fromhex(operand) if fact == "value" else int(operand)
             txn.when(getattr(gometa.Compare, fact)(bytes.fromhex(key), relation, operand))
         for name, add in (("then", txn.then), ("otherwise", txn.otherwise)):
@@ -185,6 +189,8 @@ def done(result):
         return f"deleted:{truth(result.existed)}"
     if isinstance(result, gometa.Entry):
         return f"entry:{result.value.hex()}"
+    if isinstance(result, gometa.DeletedRange):
+        return f"deleted_range:{result.count}"
     if isinstance(result, gometa.Page):
         return f"page:{'+'.join(entry.key.hex() for entry in result.entries)}"
     return f"error:{result.kind}"

@@ -13,6 +13,7 @@ from gometa_raw import (  # noqa: E402
     Client,
     Compare,
     Deleted,
+    DeletedRange,
     Entry,
     GometaError,
     Guard,
@@ -243,13 +244,15 @@ def parts(fields, name):
 
 def compare(part):
     fact, relation, key, operand = part.split(":")
+    if fact == "range":
+        return Compare.range(Range(bytes.fromhex(key)), int(relation), int(operand))
     return Compare(fact, bytes.fromhex(key), relation, bytes.fromhex(operand) if fact == "value" else int(operand))
 
 
 def operation(part):
     verb, *arguments = part.split(":")
     arguments = map(bytes.fromhex, arguments)
-    return Op.range(Range(*arguments)) if verb == "range" else getattr(Op, verb)(*arguments)
+    return getattr(Op, verb)(*([Range(*arguments)] if verb in ("range", "delete_range") else arguments))
 
 
 def outcome(result):
@@ -259,6 +262,7 @@ def outcome(result):
         Deleted: lambda: f"deleted:{str(result.existed).lower()}",
         Entry: lambda: f"entry:{result.value.hex()}",
         Page: lambda: f"page:{'+'.join(entry.key.hex() for entry in result.entries)}",
+        DeletedRange: lambda: f"deleted_range:{result.count}",
         GometaError: lambda: f"error:{result.kind}",
         type(None): lambda: "absent",
     }[type(result)]()

@@ -37,16 +37,33 @@ static uint32_t relation_of(const line_t *line, const char *sign)
     return 0;
 }
 
-/* Adds a comparison, fact:relation:key:operand. */
+/* Makes the range of a prefix; it is to be freed even after a failure. */
+static gometa_status_t new_prefix(bytes_t prefix, gometa_range_t **range, gometa_error_t **error)
+{
+    gometa_status_t status = gometa_range_new(range, error);
+    return status == GOMETA_OK ? gometa_range_set_prefix(*range, prefix.data, prefix.length, error) : status;
+}
+
+/* Adds a comparison, fact:relation:key:operand, or range:count:prefix:revision. */
 static gometa_status_t add_compare(const line_t *line, char *text, gometa_txn_t *txn, gometa_error_t **error)
 {
     char *parts[PARTS_MAX];
     if (split(line, text, ':', parts) != 4) {
         fail("line %s: %s is no comparison", line->number, text);
     }
-    uint32_t relation = relation_of(line, parts[1]);
     bytes_t key = bytes_in(line, "key", parts[2]);
     gometa_status_t status = GOMETA_OK;
+    if (strcmp(parts[0], "range") == 0) {
+        gometa_range_t *range = NULL;
+        status = new_prefix(key, &range, error);
+        if (status == GOMETA_OK) {
+            status = gometa_txn_when_range(txn, range, number_in(parts[1]), number_in(parts[3]), error);
+        }
+        gometa_range_free(range);
+        free(key.data);
+        return status;
+    }
+    uint32_t relation = relation_of(line, parts[1]);
     if (strcmp(parts[0], "value") == 0) {
         bytes_t value = bytes_in(line, "value", parts[3]);
         status = gometa_txn_when_value(txn, key.data, key.length, relation, value.data, value.length, error);
@@ -81,14 +98,12 @@ static gometa_status_t add_operation(const line_t *line, char *text, gometa_bran
         status = gometa_txn_delete(txn, branch, key.data, key.length, error);
     } else if (strcmp(parts[0], "get") == 0) {
         status = gometa_txn_get(txn, branch, key.data, key.length, error);
-    } else if (strcmp(parts[0], "range") == 0) {
+    } else if (strcmp(parts[0], "range") == 0 || strcmp(parts[0], "delete_range") == 0) {
         gometa_range_t *range = NULL;
-        status = gometa_range_new(&range, error);
+        status = new_prefix(key, &range, error);
         if (status == GOMETA_OK) {
-            status = gometa_range_set_prefix(range, key.data, key.length, error);
-        }
-        if (status == GOMETA_OK) {
-            status = gometa_txn_range(txn, branch, range, error);
+            status = parts[0][0] == 'd' ? gometa_txn_delete_range(txn, branch, range, error)
+                                        : gometa_txn_range(txn, branch, range, error);
         }
         gometa_range_free(range);
     } else {
@@ -145,6 +160,7 @@ static void put_result(const gometa_txn_result_t *result, size_t index)
 {
     gometa_written_t written = {0, 0};
     gometa_deleted_t deleted = {0, false};
+    gometa_deleted_range_t deleted_range = {0, 0};
     const gometa_page_t *page = gometa_txn_result_page(result, index);
     size_t length = 0;
     switch (gometa_txn_result_kind(result, index)) {
@@ -155,6 +171,10 @@ static void put_result(const gometa_txn_result_t *result, size_t index)
     case GOMETA_RESULT_DELETED:
         gometa_txn_result_deleted(result, index, &deleted);
         printf("deleted:%s", deleted.existed ? "true" : "false");
+        break;
+    case GOMETA_RESULT_DELETED_RANGE:
+        gometa_txn_result_deleted_range(result, index, &deleted_range);
+        printf("deleted_range:%" PRIu64, deleted_range.count);
         break;
     case GOMETA_RESULT_ENTRY:
         printf("entry:");

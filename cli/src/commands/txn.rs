@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use gometa_client::{Deleted, Entry, Error, ErrorKind, OpResult, Page, Transacted, Written};
+use gometa_client::{Deleted, DeletedRange, Entry, Error, ErrorKind, OpResult, Page, Transacted, Written};
 use serde_json::{Map, Value, json};
 
 use super::scan::table;
@@ -31,11 +31,15 @@ A script has one statement a line:
     create-revision KEY RELATION REVISION
     exists KEY
     absent KEY
+    range [PREFIX] [--start KEY] [--end KEY] --count N --revision REVISION
+                                   so many keys, none written after the revision
+    empty [PREFIX] [--start KEY] [--end KEY]
   then                             executed if all comparisons hold
     set KEY VALUE
     delete KEY
     get KEY
     range [PREFIX] [--start KEY] [--end KEY] [--limit N] [--reverse] [--keys-only] [--delimiter TEXT]
+    delete-range [PREFIX] [--start KEY] [--end KEY]
   otherwise                        executed if one does not hold; the same operations
     get KEY
 
@@ -125,7 +129,8 @@ fn answer_fields(answer: &Transacted, operations: &[Operation]) -> Value {
 fn result_fields(operation: &Operation, result: &OpResult) -> Value {
     let mut fields = Map::new();
     fields.insert("operation".to_owned(), operation.verb.into());
-    put_bytes(&mut fields, if operation.verb == "range" { "prefix" } else { "key" }, &operation.key);
+    let of_range = matches!(operation.verb, "range" | "delete-range");
+    put_bytes(&mut fields, if of_range { "prefix" } else { "key" }, &operation.key);
     match result {
         OpResult::Written(Written { revision, version, .. }) => {
             fields.insert("revision".to_owned(), (*revision).into());
@@ -133,6 +138,10 @@ fn result_fields(operation: &Operation, result: &OpResult) -> Value {
         }
         OpResult::Deleted(Deleted { existed, revision, .. }) => {
             fields.insert("existed".to_owned(), (*existed).into());
+            fields.insert("revision".to_owned(), (*revision).into());
+        }
+        OpResult::DeletedRange(DeletedRange { count, revision, .. }) => {
+            fields.insert("count".to_owned(), (*count).into());
             fields.insert("revision".to_owned(), (*revision).into());
         }
         OpResult::Entry(entry) => {
@@ -186,6 +195,14 @@ fn write_result(
         OpResult::Deleted(Deleted { existed: true, revision, .. }) => {
             writeln!(out, "deleted at revision {revision}")?;
         }
+        OpResult::DeletedRange(DeletedRange { count: 0, .. }) => writeln!(out, "there were no such keys")?,
+        OpResult::DeletedRange(DeletedRange { count, revision, .. }) => {
+            writeln!(
+                out,
+                "{count} {} deleted at revision {revision}",
+                if *count == 1 { "key" } else { "keys" }
+            )?;
+        }
         OpResult::Deleted(_) => writeln!(out, "there was no such key")?,
         OpResult::Entry(Some(Entry { value, .. })) => {
             out.write_all(&context.shown(value))?;
@@ -206,6 +223,7 @@ fn write_result(
         OpResult::Left(error) if error.kind() == ErrorKind::TooLarge => {
             let revision = error.actual_revision().unwrap_or_default();
             let command = match operation.verb {
+                "delete-range" => None,
                 "get" => Some(format!("gometa get {} --at={revision}", quoted(&operation.key))),
                 _ => operation.keys.command(None, revision),
             };

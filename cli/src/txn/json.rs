@@ -39,12 +39,13 @@ struct Object {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "lowercase", expecting = "an operation, such as {\"get\": {\"key\": …}}")]
+#[serde(rename_all = "snake_case", expecting = "an operation, such as {\"get\": {\"key\": …}}")]
 enum Step {
     Set(Pair),
     Delete(Key),
     Get(Key),
     Range(Span),
+    DeleteRange(Bounds),
 }
 
 impl From<Step> for Operation {
@@ -54,6 +55,7 @@ impl From<Step> for Operation {
             Step::Delete(Key(key)) => Operation::delete(key),
             Step::Get(Key(key)) => Operation::get(key),
             Step::Range(Span(keys)) => Operation::range(keys),
+            Step::DeleteRange(bounds) => Operation::delete_range(bounds.0),
         }
     }
 }
@@ -73,9 +75,10 @@ struct CompareFields {
     mod_revision: Option<u64>,
     value: Option<String>,
     value_base64: Option<String>,
+    range: Option<RangeState>,
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Default, Deserialize)]
 enum JsonRelation {
     #[default]
     #[serde(rename = "=")]
@@ -103,6 +106,17 @@ impl TryFrom<CompareFields> for Checked {
     type Error = String;
 
     fn try_from(fields: CompareFields) -> Result<Checked, String> {
+        let others = [&fields.key, &fields.key_base64, &fields.value, &fields.value_base64];
+        let is_alone = others.iter().all(|field| field.is_none())
+            && (fields.create_revision, fields.mod_revision) == (None, None)
+            && fields.relation == JsonRelation::Equal;
+        match fields.range {
+            Some(RangeState { keys, count, revision }) if is_alone => {
+                return Ok(Checked(Compare::range(keys.range(), count, revision)));
+            }
+            Some(_) => return Err("a comparison of a range has no key, relation and other fact".to_owned()),
+            None => {}
+        }
         let key = wanted("key", fields.key, fields.key_base64)?;
         let relation = fields.relation.into();
         let value = bytes("value", fields.value, fields.value_base64)?;
@@ -110,7 +124,7 @@ impl TryFrom<CompareFields> for Checked {
             (Some(revision), None, None) => Ok(Compare::create_revision(key, relation, revision)),
             (None, Some(revision), None) => Ok(Compare::mod_revision(key, relation, revision)),
             (None, None, Some(value)) => Ok(Compare::value(key, relation, value)),
-            _ => Err("a comparison has one of create_revision, mod_revision and value".to_owned()),
+            _ => Err("a comparison has one of create_revision, mod_revision, value and range".to_owned()),
         }
         .map(Checked)
     }
@@ -157,6 +171,69 @@ impl TryFrom<KeyFields> for Key {
 
     fn try_from(fields: KeyFields) -> Result<Key, String> {
         wanted("key", fields.key, fields.key_base64).map(Key)
+    }
+}
+
+/// The keys of a range, without how to read them.
+#[derive(Deserialize)]
+#[serde(try_from = "BoundsFields")]
+struct Bounds(Keys);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a range, an object")]
+struct BoundsFields {
+    prefix: Option<String>,
+    prefix_base64: Option<String>,
+    start: Option<String>,
+    start_base64: Option<String>,
+    end: Option<String>,
+    end_base64: Option<String>,
+}
+
+impl TryFrom<BoundsFields> for Bounds {
+    type Error = String;
+
+    fn try_from(fields: BoundsFields) -> Result<Bounds, String> {
+        Ok(Bounds(Keys {
+            prefix: bytes("prefix", fields.prefix, fields.prefix_base64)?.unwrap_or_default(),
+            start: bytes("start", fields.start, fields.start_base64)?.unwrap_or_default(),
+            end: bytes("end", fields.end, fields.end_base64)?.unwrap_or_default(),
+            ..Keys::default()
+        }))
+    }
+}
+
+/// What a comparison of a range asks for.
+#[derive(Deserialize)]
+#[serde(try_from = "RangeStateFields")]
+struct RangeState {
+    keys: Keys,
+    count: u64,
+    revision: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a range with count and revision, an object")]
+struct RangeStateFields {
+    prefix: Option<String>,
+    prefix_base64: Option<String>,
+    start: Option<String>,
+    start_base64: Option<String>,
+    end: Option<String>,
+    end_base64: Option<String>,
+    count: u64,
+    #[serde(default)]
+    revision: u64,
+}
+
+impl TryFrom<RangeStateFields> for RangeState {
+    type Error = String;
+
+    fn try_from(fields: RangeStateFields) -> Result<RangeState, String> {
+        let RangeStateFields { prefix, prefix_base64, start, start_base64, end, end_base64, .. } = fields;
+        let bounds = BoundsFields { prefix, prefix_base64, start, start_base64, end, end_base64 };
+        let Bounds(keys) = bounds.try_into()?;
+        Ok(RangeState { keys, count: fields.count, revision: fields.revision })
     }
 }
 
@@ -229,7 +306,9 @@ mod tests {
                 {"key": "a", "mod_revision": 12},
                 {"key_base64": "/w==", "relation": "!=", "create_revision": 0},
                 {"key": "b", "relation": "<", "value": "é"},
-                {"key": "b", "relation": ">", "value_base64": ""}
+                {"key": "b", "relation": ">", "value_base64": ""},
+                {"range": {"prefix": "c/", "end_base64": "/w==", "count": 2, "revision": 12}},
+                {"range": {"count": 0}}
             ],
             "then": [
                 {"set": {"key": "a", "value_base64": "AP8="}},
@@ -237,7 +316,8 @@ mod tests {
                 {"get": {"key_base64": "/w=="}},
                 {"range": {}},
                 {"range": {"prefix": "p/", "start": "p/a", "end_base64": "/w==", "delimiter": "/",
-                           "limit": 5, "reverse": true, "keys_only": true}}
+                           "limit": 5, "reverse": true, "keys_only": true}},
+                {"delete_range": {"prefix": "old/"}}
             ],
             "otherwise": [{"get": {"key": "a"}}]
         }"#;
@@ -249,6 +329,8 @@ mod tests {
                 Compare::create_revision(b"\xff", Relation::NotEqual, 0),
                 Compare::value("b", Relation::Less, "é"),
                 Compare::value("b", Relation::Greater, ""),
+                Compare::range(Range::prefix("c/").end(b"\xff"), 2, 12),
+                Compare::empty(Range::all()),
             ]
         );
         let ops = |operations: Vec<Operation>| operations.into_iter().map(|one| one.op).collect::<Vec<_>>();
@@ -261,6 +343,7 @@ mod tests {
                 Op::get(b"\xff"),
                 Op::range(Range::all()),
                 Op::range(range.reverse().keys_only()),
+                Op::delete_range(Range::prefix("old/")),
             ]
         );
         assert_eq!(ops(otherwise), [Op::get("a")]);
@@ -278,7 +361,8 @@ mod tests {
             ("{\"then\": {}}", "line 1, column 9: invalid type: map, expected a sequence"),
             (
                 "{\"then\": [\n{\"sett\": {}}]}",
-                "line 2, column 7: unknown variant `sett`, expected one of `set`, `delete`, `get`, `range`",
+                "line 2, column 7: unknown variant `sett`, expected one of `set`, `delete`, `get`, `range`, \
+                 `delete_range`",
             ),
             ("{\"then\": [{\"set\": {\"key\": \"k\"}}]}", "line 1, column 30: missing field `value`"),
             (
@@ -304,12 +388,17 @@ mod tests {
             ),
             (
                 "{\"when\": [{\"key\": \"k\"}]}",
-                "line 1, column 23: a comparison has one of create_revision, mod_revision and value",
+                "line 1, column 23: a comparison has one of create_revision, mod_revision, value and range",
             ),
             (
                 "{\"when\": [{\"key\": \"k\", \"mod_revision\": 1, \"value\": \"v\"}]}",
-                "line 1, column 56: a comparison has one of create_revision, mod_revision and value",
+                "line 1, column 56: a comparison has one of create_revision, mod_revision, value and range",
             ),
+            (
+                "{\"when\": [{\"range\": {\"count\": 1}, \"key\": \"k\"}]}",
+                "line 1, column 46: a comparison of a range has no key, relation and other fact",
+            ),
+            ("{\"when\": [{\"range\": {}}]}", "line 1, column 22: missing field `count`"),
             (
                 "{\"when\": [{\"key\": \"k\", \"relation\": \"==\", \"value\": \"v\"}]}",
                 "line 1, column 39: unknown variant `==`, expected one of `=`, `!=`, `<`, `>`",

@@ -54,6 +54,7 @@ mod tests {
             ("when\nexists k\nthen\nget k\nrange k", false),
             ("then\nset k v", true),
             ("then\nget k\notherwise\ndelete k", true),
+            ("then\ndelete-range k", true),
         ] {
             assert_eq!(parse(text.as_bytes()).unwrap().writes(), writes, "{text}");
         }

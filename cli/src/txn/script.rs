@@ -6,8 +6,8 @@ use super::transaction::{Keys, Operation, Transaction};
 use crate::words::{Comments, Word, number, quoted, words};
 
 /// The statements of each section.
-const COMPARISONS: &str = "value, mod-revision, create-revision, exists or absent";
-const OPERATIONS: &str = "set, delete, get or range";
+const COMPARISONS: &str = "value, mod-revision, create-revision, exists, absent, range or empty";
+const OPERATIONS: &str = "set, delete, get, range or delete-range";
 
 /// The syntax of the statements that have more than a key, for messages.
 const VALUE: &str = "value KEY RELATION VALUE";
@@ -16,6 +16,10 @@ const CREATE_REVISION: &str = "create-revision KEY RELATION REVISION";
 const SET: &str = "set KEY VALUE";
 const RANGE: &str =
     "range [PREFIX] [--start KEY] [--end KEY] [--limit N] [--reverse] [--keys-only] [--delimiter TEXT]";
+
+const RANGE_STATE: &str = "range [PREFIX] [--start KEY] [--end KEY] --count N --revision REVISION";
+const EMPTY: &str = "empty [PREFIX] [--start KEY] [--end KEY]";
+const DELETE_RANGE: &str = "delete-range [PREFIX] [--start KEY] [--end KEY]";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Section {
@@ -90,6 +94,14 @@ fn comparison(line: &mut Line, first: &Word) -> Result<Compare, String> {
         }
         b"exists" => Ok(Compare::exists(line.only_key("exists KEY")?)),
         b"absent" => Ok(Compare::absent(line.only_key("absent KEY")?)),
+        b"range" => {
+            let RangeWords { keys, count, revision } = range(line, RANGE_STATE)?;
+            let number = |number: Option<u64>, option: &str| {
+                number.ok_or_else(|| line.error(line.end, &format!("expected {option}: {RANGE_STATE}")))
+            };
+            Ok(Compare::range(keys.range(), number(count, "--count")?, number(revision, "--revision")?))
+        }
+        b"empty" => Ok(Compare::empty(range(line, EMPTY)?.keys.range())),
         _ => Err(line.unknown(first, "comparison", COMPARISONS)),
     }
 }
@@ -104,19 +116,29 @@ fn operation(line: &mut Line, first: &Word) -> Result<Operation, String> {
         }
         b"delete" => Ok(Operation::delete(line.only_key("delete KEY")?)),
         b"get" => Ok(Operation::get(line.only_key("get KEY")?)),
-        b"range" => Ok(Operation::range(range(line)?)),
+        b"range" => Ok(Operation::range(range(line, RANGE)?.keys)),
+        b"delete-range" => Ok(Operation::delete_range(range(line, DELETE_RANGE)?.keys)),
         _ => Err(line.unknown(first, "operation", OPERATIONS)),
     }
 }
 
-/// Reads what follows the word `range`: the options of `gometa scan`, and the delimiter of `gometa ls`.
-fn range(line: &mut Line) -> Result<Keys, String> {
+/// What a statement says of a range.
+struct RangeWords {
+    keys: Keys,
+    count: Option<u64>,
+    revision: Option<u64>,
+}
+
+/// Reads a prefix and the options that the syntax has. They are those of `gometa scan`, the delimiter of `gometa ls`, and what
+/// a comparison asks for.
+fn range(line: &mut Line, syntax: &str) -> Result<RangeWords, String> {
     let mut keys = Keys::default();
+    let (mut count, mut revision) = (None, None);
     let (mut prefix, mut options_end) = (None, false);
     while let Some(word) = line.next() {
         if options_end || !word.bytes.starts_with(b"--") {
             if prefix.is_some() {
-                return Err(line.surplus(&word, RANGE));
+                return Err(line.surplus(&word, syntax));
             }
             prefix = Some(word.bytes);
             continue;
@@ -126,26 +148,39 @@ fn range(line: &mut Line) -> Result<Keys, String> {
             None => (&word.bytes[..], None),
         };
         let inline = inline.map(|bytes| Word { bytes, column: word.column });
-        let value = |line: &mut Line, what| inline.clone().map_or_else(|| line.word(what, RANGE), Ok);
+        let value = |line: &mut Line, what| inline.clone().map_or_else(|| line.word(what, syntax), Ok);
+        let known = |option: &[u8]| syntax.split([' ', '[', ']']).any(|word| word.as_bytes() == option);
         match option {
+            _ if option.len() > 2 && !known(option) => {
+                let message = format!("unknown option {}: {syntax}", quoted(&word.bytes));
+                return Err(line.error(word.column, &message));
+            }
             b"--start" => keys.start = value(line, "a key")?.bytes,
             b"--end" => keys.end = value(line, "a key")?.bytes,
             b"--delimiter" => keys.delimiter = value(line, "a delimiter")?.bytes,
             b"--limit" => {
                 let limit = value(line, "a number")?;
-                keys.limit = line.parsed(&limit, "a number", RANGE)?;
+                keys.limit = line.parsed(&limit, "a number", syntax)?;
+            }
+            b"--count" => {
+                let word = value(line, "a number")?;
+                count = Some(line.parsed(&word, "a number", syntax)?);
+            }
+            b"--revision" => {
+                let word = value(line, "a revision")?;
+                revision = Some(line.parsed(&word, "a revision", syntax)?);
             }
             b"--reverse" if inline.is_none() => keys.reverse = true,
             b"--keys-only" if inline.is_none() => keys.keys_only = true,
             b"--" if inline.is_none() => options_end = true,
             _ => {
-                let message = format!("unknown option {}: {RANGE}", quoted(&word.bytes));
+                let message = format!("unknown option {}: {syntax}", quoted(&word.bytes));
                 return Err(line.error(word.column, &message));
             }
         }
     }
     keys.prefix = prefix.unwrap_or_default();
-    Ok(keys)
+    Ok(RangeWords { keys, count, revision })
 }
 
 /// A line of a script.
@@ -254,12 +289,14 @@ when
     value d < \xff\x00
     value e > ""
     exists f
+    range config/ --count 3 --revision=12
+    empty --start=a --end b
     absent "g#"#
             .to_vec();
         let script = [
             &script[..],
             b"\"\nthen\n set config/a \"a\\nb\\xff\"\n\tdelete config/old\r\n get \xc3\xa9 # x\nrange\n\
-            range config/ --limit 5\n range --start a --end=b --reverse --keys-only --delimiter / -- --p\n\
+            range config/ --limit 5\n range --start a --end=b --reverse --keys-only --delimiter / -- --p\ndelete-range old/ --end old/9\n\
             otherwise\nget then\n set when then",
         ]
         .concat();
@@ -273,6 +310,8 @@ when
                 Compare::value("d", Relation::Less, b"\xff\0"),
                 Compare::value("e", Relation::Greater, ""),
                 Compare::exists("f"),
+                Compare::range(Range::prefix("config/"), 3, 12),
+                Compare::empty(Range::all().start("a").end("b")),
                 Compare::absent("g#"),
             ]
         );
@@ -289,6 +328,7 @@ when
                 Op::range(Range::all()),
                 Op::range(Range::prefix("config/").limit(5)),
                 Op::range(Range::prefix("--p").start("a").end("b").reverse().keys_only().delimiter("/")),
+                Op::delete_range(Range::prefix("old/").end("old/9")),
             ]
         );
         assert_eq!(ops(otherwise), [Op::get("then"), Op::set("when", "then")]);
@@ -375,6 +415,9 @@ when
             ("then\nrange --limit", format!("line 2, column 14: expected a number: {range}")),
             ("then\nrange --limit=x", format!("line 2, column 7: expected a number, not x: {range}")),
             ("then\nrange --start", format!("line 2, column 14: expected a key: {range}")),
+            ("when\nrange a/ --count 1", format!("line 2, column 19: expected --revision: {RANGE_STATE}")),
+            ("when\nrange a/ --limit 1", format!("line 2, column 10: unknown option --limit: {RANGE_STATE}")),
+            ("then\ndelete-range a/ --reverse", format!("line 2, column 17: unknown option --reverse: {DELETE_RANGE}")),
             ("then\nset k \"a", "line 2, column 7: unclosed quote \"".to_owned()),
             ("then\nset k \"\\q\"", "line 2, column 8: unknown escape \\q".to_owned()),
             (

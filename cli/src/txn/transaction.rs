@@ -15,7 +15,7 @@ pub(crate) struct Transaction {
 /// An operation, with what its result is shown with.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Operation {
-    /// `set`, `delete`, `get` or `range`.
+    /// `set`, `delete`, `get`, `range` or `delete-range`.
     pub(crate) verb: &'static str,
     /// The key, of a range its prefix.
     pub(crate) key: Vec<u8>,
@@ -38,16 +38,12 @@ impl Operation {
     }
 
     pub(super) fn range(keys: Keys) -> Operation {
-        let Keys { prefix, start, end, delimiter, limit, reverse, keys_only } = &keys;
-        let mut range = Range::prefix(prefix).start(start).end(end).delimiter(delimiter).limit(*limit);
-        if *reverse {
-            range = range.reverse();
-        }
-        if *keys_only {
-            range = range.keys_only();
-        }
-        let op = Op::range(range);
-        Operation { verb: "range", key: keys.prefix.clone(), keys, op }
+        Operation { verb: "range", key: keys.prefix.clone(), op: Op::range(keys.range()), keys }
+    }
+
+    pub(super) fn delete_range(keys: Keys) -> Operation {
+        let op = Op::delete_range(keys.range());
+        Operation { verb: "delete-range", key: keys.prefix.clone(), keys, op }
     }
 
     fn new(verb: &'static str, op: Op, key: Vec<u8>) -> Operation {
@@ -55,7 +51,7 @@ impl Operation {
     }
 
     fn writes(&self) -> bool {
-        matches!(self.verb, "set" | "delete")
+        matches!(self.verb, "set" | "delete" | "delete-range")
     }
 }
 
@@ -72,6 +68,19 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
+    /// The range.
+    pub(super) fn range(&self) -> Range {
+        let Keys { prefix, start, end, delimiter, limit, reverse, keys_only } = self;
+        let mut range = Range::prefix(prefix).start(start).end(end).delimiter(delimiter).limit(*limit);
+        if *reverse {
+            range = range.reverse();
+        }
+        if *keys_only {
+            range = range.keys_only();
+        }
+        range
+    }
+
     /// The command that reads them at a revision, or from `next` on, behind a page; `None` if there is no such command.
     pub(crate) fn command(&self, next: Option<&[u8]>, revision: u64) -> Option<String> {
         let Keys { prefix, start, end, delimiter, limit, reverse, keys_only } = self;

@@ -54,6 +54,10 @@ func (c command) compare(words []string) gometa.Compare {
 	if len(words) != 4 {
 		fail("line %s: %v is no comparison", c.number, words)
 	}
+	if words[0] == "range" {
+		keys := gometa.Range{Prefix: string(c.unhex(words[2]))}
+		return gometa.CompareRange(keys, c.parsed(words[1]), c.parsed(words[3]))
+	}
 	relation, known := relations[words[1]]
 	if !known {
 		fail("line %s: there is no relation %s", c.number, words[1])
@@ -62,10 +66,7 @@ func (c command) compare(words []string) gometa.Compare {
 	if words[0] == "value" {
 		return gometa.CompareValue(key, relation, c.unhex(words[3]))
 	}
-	revision, err := strconv.ParseUint(words[3], 10, 64)
-	if err != nil {
-		fail("line %s: %v", c.number, err)
-	}
+	revision := c.parsed(words[3])
 	switch words[0] {
 	case "mod_revision":
 		return gometa.CompareModRevision(key, relation, revision)
@@ -74,6 +75,14 @@ func (c command) compare(words []string) gometa.Compare {
 	}
 	fail("line %s: there is no fact %s", c.number, words[0])
 	return gometa.Compare{}
+}
+
+func (c command) parsed(text string) uint64 {
+	number, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		fail("line %s: %v", c.number, err)
+	}
+	return number
 }
 
 func (c command) operation(words []string) gometa.Op {
@@ -86,6 +95,8 @@ func (c command) operation(words []string) gometa.Op {
 		return gometa.OpGet(string(c.unhex(words[1])))
 	case len(words) == 2 && words[0] == "range":
 		return gometa.OpRange(gometa.Range{Prefix: string(c.unhex(words[1]))})
+	case len(words) == 2 && words[0] == "delete_range":
+		return gometa.OpDeleteRange(gometa.Range{Prefix: string(c.unhex(words[1]))})
 	}
 	fail("line %s: %v is no operation", c.number, words)
 	return gometa.Op{}
@@ -102,6 +113,8 @@ func transacted(result gometa.TxnResult) string {
 			text = fmt.Sprintf("written:%d", one.Written.Version)
 		case one.Deleted != nil:
 			text = fmt.Sprintf("deleted:%t", one.Deleted.Existed)
+		case one.DeletedRange != nil:
+			text = fmt.Sprintf("deleted_range:%d", one.DeletedRange.Count)
 		case one.Entry != nil:
 			text = fmt.Sprintf("entry:%x", one.Entry.Value)
 		case one.Page != nil:

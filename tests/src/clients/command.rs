@@ -257,6 +257,10 @@ fn script(line: &Line) -> anyhow::Result<String> {
                 ["value", relation, key, value] => {
                     format!("value {} {relation} {}\n", escaped(key)?, escaped(value)?)
                 }
+                ["range", count, prefix, revision] => {
+                    format!("range {} --count {count} --revision {revision}\n", escaped(prefix)?)
+                }
+                ["delete_range", prefix] => format!("delete-range {}\n", escaped(prefix)?),
                 ["mod_revision", relation, key, revision] => {
                     format!("mod-revision {} {relation} {revision}\n", escaped(key)?)
                 }
@@ -395,6 +399,7 @@ fn done(result: &Value) -> anyhow::Result<String> {
     Ok(match result["operation"].as_str().unwrap_or_default() {
         "set" => format!("written:{}", result["version"]),
         "delete" => format!("deleted:{}", result["existed"]),
+        "delete-range" => format!("deleted_range:{}", result["count"]),
         "get" if result["exists"] == false => "absent".to_owned(),
         "get" => format!("entry:{}", bytes(result, "value").context("an entry has a value")?),
         "range" => {
@@ -525,13 +530,14 @@ mod tests {
     #[test]
     fn transactions_become_scripts_and_their_answers_are_read() {
         let (_, line) = Line::parse(
-            "7 txn client=1 when=mod_revision:=:6b:12,value:!=:6b:,create_revision:>:6b:0 then=set:6b:ff,delete:6b,range:",
+            "7 txn client=1 when=mod_revision:=:6b:12,value:!=:6b:,create_revision:>:6b:0,range:2:6b:9 then=set:6b:ff,delete:6b,range:,delete_range:61",
         )
         .unwrap();
         assert_eq!(
             script(&line).unwrap(),
             "when\nmod-revision \"\\x6b\" = 12\nvalue \"\\x6b\" != \"\"\ncreate-revision \"\\x6b\" > 0\n\
-             then\nset \"\\x6b\" \"\\xff\"\ndelete \"\\x6b\"\nrange \"\"\notherwise\n"
+             range \"\\x6b\" --count 2 --revision 9\n\
+             then\nset \"\\x6b\" \"\\xff\"\ndelete \"\\x6b\"\nrange \"\"\ndelete-range \"\\x61\"\notherwise\n"
         );
         let out = br#"{"revision":12,"succeeded":true,"results":[{"operation":"set","key":"k","revision":12,"version":1},
             {"operation":"delete","key":"k","existed":false,"revision":0},{"operation":"get","key":"k","exists":false},

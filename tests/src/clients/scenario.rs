@@ -108,9 +108,10 @@ pub struct Call {
     /// What ends a group of a range.
     pub delimiter: Option<Bytes>,
     /// The comparisons of a transaction: `["mod_revision", "=", KEY, NUMBER]`, or `create_revision`, or
-    /// `["value", "=", KEY, VALUE]`.
+    /// `["value", "=", KEY, VALUE]`, or `["range", COUNT, PREFIX, NUMBER]` with the count as text.
     pub when: Option<Vec<(String, String, Bytes, Value)>>,
-    /// The operations of a transaction: `["set", KEY, VALUE]`, `["delete", KEY]`, `["get", KEY]`, `["range", PREFIX]`.
+    /// The operations of a transaction: `["set", KEY, VALUE]`, `["delete", KEY]`, `["get", KEY]`, `["range", PREFIX]`,
+    /// `["delete_range", PREFIX]`.
     pub then: Option<Vec<Vec<Value>>>,
     /// The same, if a comparison does not hold.
     pub otherwise: Option<Vec<Vec<Value>>>,
@@ -278,7 +279,7 @@ pub enum Listed {
 #[derive(Clone, Deserialize, Debug)]
 #[serde(untagged, deny_unknown_fields)]
 pub enum Done {
-    /// `"written:1"` with the version, `"deleted:true"`, `"absent"`, `"error:TooLarge"`.
+    /// `"written:1"` with the version, `"deleted:true"`, `"deleted_range:2"` with the number of keys, `"absent"`, `"error:TooLarge"`.
     Text(String),
     /// `{"entry": "v"}`: the value of a key.
     Entry {

@@ -24,6 +24,10 @@ pub fn txn(line: &Line) -> anyhow::Result<Txn> {
 fn compare(part: &str) -> anyhow::Result<Compare> {
     let words: Vec<&str> = part.split(':').collect();
     let [fact, relation, key, operand] = words[..] else { anyhow::bail!("{part} is no comparison") };
+    if fact == "range" {
+        let keys = Range::prefix(unhex(key)?);
+        return Ok(Compare::range(keys, relation.parse()?, operand.parse()?));
+    }
     let relation = match relation {
         "=" => Relation::Equal,
         "!=" => Relation::NotEqual,
@@ -46,6 +50,7 @@ fn operation(part: &str) -> anyhow::Result<Op> {
         ("set", Some((key, value))) => Op::set(unhex(key)?, unhex(value)?),
         ("delete", None) => Op::delete(unhex(rest)?),
         ("get", None) => Op::get(unhex(rest)?),
+        ("delete_range", None) => Op::delete_range(Range::prefix(unhex(rest)?)),
         ("range", None) => Op::range(Range::prefix(unhex(rest)?)),
         _ => anyhow::bail!("{part} is no operation"),
     })
@@ -56,6 +61,7 @@ pub fn transacted(answer: &Transacted) -> String {
     let result = |result: &OpResult| match result {
         OpResult::Written(written) => format!("written:{}", written.version),
         OpResult::Deleted(deleted) => format!("deleted:{}", deleted.existed),
+        OpResult::DeletedRange(deleted) => format!("deleted_range:{}", deleted.count),
         OpResult::Entry(Some(Entry { value, .. })) => format!("entry:{}", hex(value)),
         OpResult::Entry(None) => "absent".to_owned(),
         OpResult::Page(page) => {

@@ -1,8 +1,11 @@
 //! Transactions on real processes.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
-use gometa_client::{Compare, ErrorKind, Op, OpResult, Range, ReadOptions, Relation, Txn};
+use gometa_client::{Compare, ErrorKind, Op, OpResult, Outcome, Range, ReadOptions, Relation, Txn};
 use gometa_proto::v1::{self, compare::Operand, request::Operation, response, txn_operation};
 use gometa_tests::ensemble::Ensemble;
 
@@ -69,6 +72,89 @@ async fn a_branch_is_executed_as_one_and_every_node_tells_the_same_of_it() {
     let [OpResult::Entry(Some(large)), OpResult::Left(left)] = &gets.results[..] else { panic!("{gets:?}") };
     assert_eq!((large.value.len(), left.kind()), (1 << 20, ErrorKind::TooLarge));
     assert_eq!(left.actual_revision(), Some(gets.revision));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ranges_are_compared_with_a_scan_and_deleted_as_one() {
+    let ensemble = Ensemble::start(3).await;
+    let client = ensemble.client(TIMEOUT);
+    for number in 0..1_000 {
+        client.set(format!("old/{number:04}"), "v").await.unwrap();
+    }
+    let found = client.range(Range::prefix("old/").keys_only()).await.unwrap();
+    let count = found.entries.len() as u64;
+    assert_eq!(count, 1_000);
+    let clear = || {
+        let txn = Txn::new().when(Compare::range(Range::prefix("old/"), count, found.revision));
+        txn.then(Op::delete_range(Range::prefix("old/"))).then(Op::get("old/0001"))
+    };
+    // With another write of the branch there is one key too many.
+    let refused = client.commit(clear().then(Op::set("new", "v"))).await.unwrap_err();
+    assert_eq!((refused.kind(), refused.outcome()), (ErrorKind::TooLarge, Outcome::NotApplied));
+    let cleared = client.commit(clear()).await.unwrap();
+    let [OpResult::DeletedRange(deleted), OpResult::Entry(None)] = &cleared.results[..] else {
+        panic!("{cleared:?}")
+    };
+    assert_eq!((deleted.count, deleted.revision), (1_000, cleared.revision));
+    for (revision, left) in [(cleared.revision - 1, 1_000), (cleared.revision, 0)] {
+        assert_eq!(client.count(Range::prefix("old/").at_revision(revision)).await.unwrap(), left);
+    }
+    let again = client.commit(clear()).await.unwrap();
+    assert!(!again.succeeded && again.results.is_empty(), "{again:?}");
+    assert!(client.commit(Txn::new().when(Compare::empty(Range::prefix("old/")))).await.unwrap().succeeded);
+    // A range that has more than bounds is refused before it is sent.
+    let limited = Range::prefix("old/").limit(5);
+    for txn in [
+        Txn::new().then(Op::delete_range(limited.clone())),
+        Txn::new().otherwise(Op::delete_range(Range::all().reverse())),
+        Txn::new().when(Compare::range(limited, 5, 7)),
+    ] {
+        let error = client.commit(txn).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::InvalidArgument, Outcome::NotApplied));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_is_called_again_when_a_key_appears_in_a_range_that_it_has_read() {
+    let ensemble = Ensemble::start(1).await;
+    let client = ensemble.client(TIMEOUT);
+    client.set("seats/1", "ann").await.unwrap();
+    let calls = AtomicU64::new(0);
+    let taken = client.transaction(|txn| {
+        let (client, call) = (client.clone(), calls.fetch_add(1, Ordering::Relaxed));
+        async move {
+            let seats = txn.range(Range::prefix("seats/")).await?;
+            if call == 0 {
+                client.set("seats/2", "ben").await?;
+            }
+            let next = seats.entries.len() + 1;
+            txn.set(format!("seats/{next}"), "eve");
+            txn.delete("seats/1");
+            // It sees its own writes.
+            let now = txn.range(Range::prefix("seats/").reverse().keys_only()).await?;
+            let now: Vec<_> = now.entries.into_iter().map(|entry| (entry.key, entry.mod_revision)).collect();
+            Ok((next, now))
+        }
+    });
+    let (next, now) = taken.await.unwrap();
+    assert_eq!((next, calls.load(Ordering::Relaxed), now.len()), (3, 2, 2));
+    assert_eq!((&now[0].0[..], now[0].1), (&b"seats/3"[..], 0), "not committed yet");
+    assert_eq!(client.count(Range::prefix("seats/")).await.unwrap(), 2);
+    // What is not bounds or direction is refused; so are too many keys.
+    for number in 0..1_001 {
+        client.set(format!("many/{number:04}"), "").await.unwrap();
+    }
+    for (range, kind) in [
+        (Range::prefix("many/"), ErrorKind::TooLarge),
+        (Range::prefix("seats/").limit(1), ErrorKind::InvalidArgument),
+        (Range::prefix("seats/").at_revision(1), ErrorKind::InvalidArgument),
+    ] {
+        let read = client.transaction(|txn| {
+            let range = range.clone();
+            async move { txn.range(range).await }
+        });
+        assert_eq!(read.await.unwrap_err().kind(), kind);
+    }
 }
 
 fn compare(operand: Operand) -> v1::Compare {
