@@ -221,6 +221,8 @@ mutants! {
     M114 reads_before_own_writes: "a read in a transaction does not see what the transaction wrote before", "section 7.9, invariant 25";
     M115 reads_results_at_present: "what a transaction wrote and read is read at the present revision", "section 7.9, invariant 25";
     M116 ignores_guard: "a write is executed although its guard fails", "section 7.10";
+    M117 leaves_out_deletions: "the versions of a key lack its deletions", "section 7.12, invariant 26";
+    M118 leaves_out_version_at_horizon: "the versions of a key lack the one that it had at the horizon", "section 7.12, invariant 26";
     L01 accepts_base_above_state: "a start accepts a log that begins above the durable state", "log rule 6";
     L02 begins_without_directory_sync: "the name of a new segment is not synced", "log rule 5";
     L03 commits_without_sync: "a batch is reported without a sync", "log rule 1";

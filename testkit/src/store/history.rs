@@ -23,6 +23,7 @@ use super::{
     model::{KEYS, ModelKey, entries, key},
     nonce, open, opened, set,
     txn::{TxnStep, check_results, transact},
+    versions::check_versions,
     written,
 };
 
@@ -602,7 +603,7 @@ fn page_of(table: &MemoryTable, range: &Range, revision: u64) -> Result<Page, u6
     let found = table.read(&Query::Range(Range { at_revision: revision, ..range.clone() }))?;
     match found {
         Found::Page(page) => Ok(page),
-        Found::Txn(answer) => panic!("a range is answered with {answer:?}"),
+        other => panic!("a range is answered with {other:?}"),
     }
 }
 
@@ -648,6 +649,7 @@ impl Comparison {
             }
         }
         check_results(&table, horizon, &self.model.transacted);
+        check_versions(&table, horizon, past);
         let mut changes = BTreeMap::new();
         table.scan_changes(&mut |revision, record| {
             let record = ChangeRecord::decode(record).unwrap_or_else(|error| panic!("{error}"));
