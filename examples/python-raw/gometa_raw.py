@@ -24,19 +24,15 @@ import threading
 import time
 
 from gometa_wire import (
-    KINDS,
-    LASTING,
-    PROTOCOL,
-    KEEPALIVE_INTERVAL,
-    VARINT,
+    KINDS, LASTING, PROTOCOL, KEEPALIVE_INTERVAL, VARINT,
     Compare,
     Connection,
     Deleted,
     Entry,
     GometaError,
     Guard,
-    Member,
-    MemberRecord,
+    KeyHistory,
+    Member, MemberRecord,
     MembersChanged,
     Membership,
     MembersVersion,
@@ -268,6 +264,13 @@ class Client:
         if not entries:
             raise GometaError("NotFound", "get: there was no such key at that revision")
         return entries[0]
+
+    def history(self, key, before_revision=0, limit=0, keys_only=False, local=False, min_revision=0, **how):
+        """Reads a page of the versions of a key, newest first; deletions are versions too. None is no error."""
+        body = blob(1, key) + uint(2, before_revision) + uint(3, limit) + uint(4, keys_only)
+        if local:
+            body += uint(5, 1) + uint(6, max(min_revision, self._seen))
+        return KeyHistory.of(self._call("get history", key, blob(30, body), 24, how))
 
     def range(self, which=Range(), **how):
         """Reads a page of keys: what comes first in the range, at most 1,000 entries and 1 MiB."""
