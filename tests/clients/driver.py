@@ -220,7 +220,8 @@ def said(line, result):
         return f"ok revision={result.revision}{following} {entries(line, result.entries)}"
     if verb == "history":
         following = f" next_before={result.next_before}" if result.next_before is not None else ""
-        return f"ok revision={result.revision} oldest_revision={result.oldest_revision}{following} {versions(line, result)}"
+        oldest = f"oldest_revision={result.oldest_revision}"
+        return f"ok revision={result.revision} {oldest}{following} {versions(line, result)}"
     if verb == "scan":
         return f"ok {entries(line, result)}"
     if verb == "count":
