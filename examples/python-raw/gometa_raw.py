@@ -25,9 +25,9 @@ import time
 
 from gometa_wire import (
     KINDS, LASTING, PROTOCOL, KEEPALIVE_INTERVAL, VARINT,
-    Compare, Connection, Deleted, Entry, GometaError, Guard, KeyHistory, Member, MemberRecord, MembersChanged,
-    Membership, MembersVersion, NodeStatus, Op, Page, Peer, Range, Setting, Snapshot, StopAdvice, Storage,
-    Transacted, View, Written,
+    Compare, Connection, Deleted, Entry, GometaError, Guard, KeyHistory, KeyVersion, Member, MemberRecord,
+    MembersChanged, Membership, MembersVersion, NodeStatus, Op, Page, Peer, Range, Setting, Snapshot, StopAdvice,
+    Storage, Transacted, View, Written,
     addresses, blob, checked, fixed64, jitter, uint, varint,
 )
 
@@ -40,6 +40,8 @@ __all__ = [
     "Entry",
     "GometaError",
     "Guard",
+    "KeyHistory",
+    "KeyVersion",
     "Member",
     "MemberRecord",
     "MembersChanged",
