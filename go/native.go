@@ -91,6 +91,7 @@ const (
 	callRange        = C.CALL_RANGE
 	callNextPage     = C.CALL_NEXT_PAGE
 	callCount        = C.CALL_COUNT
+	callHistory      = C.CALL_HISTORY
 	callDeletePrefix = C.CALL_DELETE_PREFIX
 
 	callCommit             = C.CALL_COMMIT
@@ -423,12 +424,14 @@ type arguments struct {
 	value []byte
 	// revision is a revision, the id of a node or the value of a setting.
 	revision uint64
-	// reading is for get, commit and the calls with a range.
+	// reading is for get, history, commit and the calls with a range.
 	reading reading
 	// ranged is nil without a range.
 	ranged *Range
 	// pages is for the next page of a scan.
 	pages *pages
+	// history is for history.
+	history *HistoryOptions
 	// txn is for commit.
 	txn *Txn
 	// attempts is for the calls of a transaction that is repeated.
@@ -456,6 +459,18 @@ func newRange(from *Range, reading reading) (*C.gometa_range_t, error) {
 	status := C.new_range(from.Prefix, from.Start, from.End, from.Delimiter, C.uint64_t(from.AtRevision),
 		C.uint64_t(from.Limit), C.bool(from.Reverse), C.bool(from.KeysOnly), C.uint32_t(reading.consistency),
 		C.uint64_t(reading.minRevision), &made, &failed)
+	if status != C.GOMETA_OK {
+		return nil, failureOf(failed)
+	}
+	return made, nil
+}
+
+// newHistoryOptions creates options of a history of libgometa.
+func newHistoryOptions(from *HistoryOptions, reading reading) (*C.gometa_history_options_t, error) {
+	var made *C.gometa_history_options_t
+	var failed *C.gometa_error_t
+	status := C.new_history_options(C.uint64_t(from.BeforeRevision), C.uint64_t(from.Limit), C.bool(from.KeysOnly),
+		C.uint32_t(reading.consistency), C.uint64_t(reading.minRevision), &made, &failed)
 	if status != C.GOMETA_OK {
 		return nil, failureOf(failed)
 	}
@@ -597,6 +612,15 @@ func (l *library) start(call *arguments, tag uint64, timeout time.Duration, guar
 		defer C.gometa_range_free(made)
 		ranged = made
 	}
+	var history *C.gometa_history_options_t
+	if call.history != nil {
+		made, err := newHistoryOptions(call.history, call.reading)
+		if err != nil {
+			return nil, err
+		}
+		defer C.gometa_history_options_free(made)
+		history = made
+	}
 	var txn *C.gometa_txn_t
 	if call.txn != nil {
 		made, err := newTxn(call.txn, call.reading)
@@ -621,7 +645,7 @@ func (l *library) start(call *arguments, tag uint64, timeout time.Duration, guar
 	guardKey, guardRevision := guard.fields()
 	status := C.start(l.client, l.queue, call.call, C.uint64_t(tag), milliseconds(timeout), guard != nil, guardKey,
 		guardRevision, call.key, value, C.uint64_t(revision), C.uint32_t(call.reading.consistency), follows, ranged, &scan, txn, transaction,
-		&started.raw)
+		history, &started.raw)
 	if call.pages != nil {
 		call.pages.scan = scan
 	}

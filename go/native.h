@@ -32,7 +32,7 @@ static void read_failure(gometa_error_t *error, failure_t *failure)
 
 // The operations, for start and take.
 enum { CALL_ADD, CALL_SET, CALL_CAS, CALL_DELETE, CALL_DELETE_IF, CALL_GET, CALL_GET_AT, CALL_RANGE, CALL_NEXT_PAGE,
-       CALL_COUNT, CALL_DELETE_PREFIX, CALL_COMMIT, CALL_READ_IN_ATTEMPT, CALL_READ_RANGE_IN_ATTEMPT,
+       CALL_COUNT, CALL_HISTORY, CALL_DELETE_PREFIX, CALL_COMMIT, CALL_READ_IN_ATTEMPT, CALL_READ_RANGE_IN_ATTEMPT,
        CALL_COMMIT_ATTEMPT, CALL_SETTINGS,
        CALL_SET_SETTING, CALL_RESET_SETTING, CALL_STATUS, CALL_STATUS_OF, CALL_MEMBERS, CALL_MEMBERSHIP, CALL_PROMOTE,
        CALL_REMOVE, CALL_REPLACE, CALL_CANCEL_PROMOTION, CALL_TRANSFER, CALL_SAFE_TO_STOP };
@@ -64,6 +64,29 @@ static void read_entries(const gometa_page_t *page, entry_t *entries)
     }
 }
 
+// The fields of a version of a key. The value belongs to its history.
+typedef struct {
+    uint64_t revision, version, create_revision, value_size;
+    const uint8_t *value;
+    size_t value_len;
+    bool deleted;
+} key_version_t;
+
+// Reads the versions of a history into an array of their number.
+static void read_versions(const gometa_history_t *history, key_version_t *versions)
+{
+    size_t count = gometa_history_count(history);
+    for (size_t i = 0; i < count; i++) {
+        const gometa_key_version_t *from = gometa_history_version(history, i);
+        versions[i].revision = gometa_key_version_revision(from);
+        versions[i].version = gometa_key_version_number(from);
+        versions[i].create_revision = gometa_key_version_create_revision(from);
+        versions[i].value_size = gometa_key_version_value_size(from);
+        versions[i].value = gometa_key_version_value(from, &versions[i].value_len);
+        versions[i].deleted = gometa_key_version_deleted(from);
+    }
+}
+
 // A request, and its result once it has completed.
 typedef struct {
     gometa_future_t *future;
@@ -74,6 +97,7 @@ typedef struct {
     entry_t fields;
     // NULL after the last page of a scan.
     gometa_page_t *page;
+    gometa_history_t *history;
     uint64_t count;
     gometa_txn_result_t *result;
     // NULL if the key does not exist.
@@ -125,6 +149,27 @@ static gometa_status_t new_range(_GoString_ prefix, _GoString_ start, _GoString_
         gometa_range_set_reverse(made, reverse, NULL);
         gometa_range_set_keys_only(made, keys_only, NULL);
         *range = made;
+    }
+    gometa_read_options_free(options);
+    return status;
+}
+
+// Creates options of a history with options of its read.
+static gometa_status_t new_history_options(uint64_t before_revision, uint64_t limit, bool keys_only,
+                                           uint32_t consistency, uint64_t min_revision,
+                                           gometa_history_options_t **history, gometa_error_t **error)
+{
+    gometa_read_options_t *options = NULL;
+    gometa_status_t status = new_read_options(consistency, min_revision, &options, error);
+    if (status == GOMETA_OK) {
+        status = gometa_history_options_new(history, error);
+    }
+    if (status == GOMETA_OK) {
+        // No argument is NULL, so none of these fails.
+        gometa_history_options_set_read_options(*history, options, NULL);
+        gometa_history_options_set_before_revision(*history, before_revision, NULL);
+        gometa_history_options_set_limit(*history, limit, NULL);
+        gometa_history_options_set_keys_only(*history, keys_only, NULL);
     }
     gometa_read_options_free(options);
     return status;
@@ -256,6 +301,7 @@ typedef struct {
     gometa_scan_t **scan;
     const gometa_txn_t *txn;
     gometa_transaction_t *transaction;
+    const gometa_history_options_t *history;
 } arguments_t;
 
 // Starts a call about members.
@@ -337,6 +383,8 @@ static gometa_status_t start_call(const gometa_client_t *client, int call, const
         return start_next_page(client, with, future, error);
     case CALL_COUNT:
         return gometa_client_count_async(client, with->range, future, error);
+    case CALL_HISTORY:
+        return gometa_client_history_async(client, key, key_len, with->history, future, error);
     case CALL_DELETE_PREFIX:
         return gometa_client_delete_prefix_async(client, key, key_len, future, error);
     case CALL_COMMIT:
@@ -369,12 +417,13 @@ static gometa_status_t start(const gometa_client_t *client, const gometa_queue_t
                              _GoString_ key, _GoString_ value, uint64_t revision,
                              uint32_t consistency, const gometa_members_version_t *follows,
                              const gometa_range_t *range, gometa_scan_t **scan, const gometa_txn_t *txn,
-                             gometa_transaction_t *transaction, request_t *request)
+                             gometa_transaction_t *transaction, const gometa_history_options_t *history,
+                             request_t *request)
 {
     const arguments_t with = {
         .key = _GoStringPtr(key), .key_len = _GoStringLen(key), .value = _GoStringPtr(value),
         .value_len = _GoStringLen(value), .revision = revision, .consistency = consistency, .follows = follows,
-        .range = range, .scan = scan, .txn = txn, .transaction = transaction,
+        .range = range, .scan = scan, .txn = txn, .transaction = transaction, .history = history,
     };
     handles_t handles = {NULL, NULL};
     gometa_error_t *error = NULL;
@@ -419,6 +468,9 @@ static gometa_status_t take(int call, request_t *request)
     case CALL_NEXT_PAGE:
     case CALL_READ_RANGE_IN_ATTEMPT:
         status = gometa_future_page(request->future, &request->page, &error);
+        break;
+    case CALL_HISTORY:
+        status = gometa_future_history(request->future, &request->history, &error);
         break;
     case CALL_COUNT:
     case CALL_DELETE_PREFIX:
@@ -470,6 +522,7 @@ static void release(request_t *request)
     gometa_error_free(request->failure.error);
     gometa_entry_free(request->entry);
     gometa_page_free(request->page);
+    gometa_history_free(request->history);
     gometa_txn_result_free(request->result);
     gometa_value_free(request->value);
     gometa_settings_free(request->settings);

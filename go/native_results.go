@@ -77,6 +77,31 @@ func pageOf(page *C.gometa_page_t) *Page {
 	return read
 }
 
+func (r *request) history() KeyHistory {
+	history := r.raw.history
+	read := KeyHistory{
+		Versions:       make([]KeyVersion, int(C.gometa_history_count(history))),
+		NextBefore:     uint64(C.gometa_history_next_before(history)),
+		Revision:       uint64(C.gometa_history_revision(history)),
+		OldestRevision: uint64(C.gometa_history_oldest_revision(history)),
+	}
+	if len(read.Versions) > 0 {
+		versions := make([]C.key_version_t, len(read.Versions))
+		C.read_versions(history, &versions[0])
+		for i := range versions {
+			read.Versions[i] = KeyVersion{
+				Revision:       uint64(versions[i].revision),
+				Deleted:        bool(versions[i].deleted),
+				Version:        uint64(versions[i].version),
+				CreateRevision: uint64(versions[i].create_revision),
+				Value:          C.GoBytes(unsafe.Pointer(versions[i].value), C.int(versions[i].value_len)),
+				ValueSize:      uint64(versions[i].value_size),
+			}
+		}
+	}
+	return read
+}
+
 func (r *request) count() uint64 {
 	return uint64(r.raw.count)
 }

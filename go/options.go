@@ -105,7 +105,7 @@ type reading struct {
 	minRevision uint64
 }
 
-// ReadOption is an option of Get, Range, Scan, Count and Commit.
+// ReadOption is an option of Get, Range, Scan, Count, History and Commit.
 type ReadOption func(*reading)
 
 func readingOf(operation string, options []ReadOption) (reading, error) {

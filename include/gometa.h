@@ -277,6 +277,15 @@ typedef struct gometa_error_t gometa_error_t;
 // A call in flight, and its result. Free with gometa_future_free. Thread-safe.
 typedef struct gometa_future_t gometa_future_t;
 
+// Which versions of a key to read, and how. Free with gometa_history_options_free. Not thread-safe while it is changed.
+typedef struct gometa_history_options_t gometa_history_options_t;
+
+// A part of the history of a key: at most 1,000 versions, with at most 1 MiB of values. Free with gometa_history_free.
+typedef struct gometa_history_t gometa_history_t;
+
+// What a key became at a revision: a value, or nothing. Belongs to a history: do not free it.
+typedef struct gometa_key_version_t gometa_key_version_t;
+
 // A log record. Free with gometa_log_record_free.
 typedef struct gometa_log_record_t gometa_log_record_t;
 
@@ -1256,6 +1265,95 @@ uint64_t gometa_page_revision(const gometa_page_t *page);
 // Frees a page and its entries. NULL is a no-op.
 void gometa_page_free(gometa_page_t *page);
 
+// Creates options: the newest versions, with their values. Free with gometa_history_options_free.
+gometa_status_t gometa_history_options_new(gometa_history_options_t **options, gometa_error_t **error);
+
+// Frees options. NULL is a no-op.
+void gometa_history_options_free(gometa_history_options_t *options);
+
+// Sets that only versions with a lower revision are read: gometa_history_next_before of the page before. 0, the
+// default, means all.
+gometa_status_t gometa_history_options_set_before_revision(gometa_history_options_t *options,
+                                                           uint64_t before_revision,
+                                                           gometa_error_t **error);
+
+// Sets the maximum number of versions. 0, the default, and whatever is above 1,000, means 1,000.
+gometa_status_t gometa_history_options_set_limit(gometa_history_options_t *options,
+                                                 uint64_t limit,
+                                                 gometa_error_t **error);
+
+// Sets whether values are left out: the versions then have empty ones, and their sizes. Default false.
+gometa_status_t gometa_history_options_set_keys_only(gometa_history_options_t *options,
+                                                     bool keys_only,
+                                                     gometa_error_t **error);
+
+// Sets the options of the read, which are copied. NULL means the defaults.
+gometa_status_t gometa_history_options_set_read_options(gometa_history_options_t *options,
+                                                        const gometa_read_options_t *read_options,
+                                                        gometa_error_t **error);
+
+// Reads the versions of a key that the ensemble keeps, newest first: one page. A deletion is a version too. Blocks.
+// `options` may be NULL. Free `*history` with gometa_history_free.
+//
+// Versions never change, so pages have no gap and no duplicate, whenever each is read. If the ensemble drops history
+// meanwhile, the list ends earlier. It is no error if the key does not exist.
+//
+// Returns GOMETA_INVALID_ARGUMENT, GOMETA_TOO_LARGE, GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED and GOMETA_CLOSED
+// like gometa_client_get.
+gometa_status_t gometa_client_history(const gometa_client_t *client,
+                                      const void *key,
+                                      size_t key_len,
+                                      const gometa_history_options_t *options,
+                                      gometa_history_t **history,
+                                      gometa_error_t **error);
+
+// Starts gometa_client_history. Read the result with gometa_future_history.
+gometa_status_t gometa_client_history_async(const gometa_client_t *client,
+                                            const void *key,
+                                            size_t key_len,
+                                            const gometa_history_options_t *options,
+                                            gometa_future_t **future,
+                                            gometa_error_t **error);
+
+// Returns the number of versions. 0 if the key never existed, or was deleted before the history begins.
+size_t gometa_history_count(const gometa_history_t *history);
+
+// Returns a version by index, newest first. Valid as long as the history: do not free it. NULL if `index` is out of
+// range.
+const gometa_key_version_t *gometa_history_version(const gometa_history_t *history, size_t index);
+
+// Returns the revision for gometa_history_options_set_before_revision of the next page. 0 after the last page.
+uint64_t gometa_history_next_before(const gometa_history_t *history);
+
+// Returns the revision that was read at.
+uint64_t gometa_history_revision(const gometa_history_t *history);
+
+// Returns where the ensemble's history begins. The version that the key had at that revision is the oldest one that is
+// kept, whatever its own revision.
+uint64_t gometa_history_oldest_revision(const gometa_history_t *history);
+
+// Frees a history and its versions. NULL is a no-op.
+void gometa_history_free(gometa_history_t *history);
+
+// Returns the revision that wrote the key, its mod_revision then, or deleted it.
+uint64_t gometa_key_version_revision(const gometa_key_version_t *version);
+
+// Returns whether the key was deleted. It then has no value, version and create_revision.
+bool gometa_key_version_deleted(const gometa_key_version_t *version);
+
+// Returns the number of writes since the key was created, from 1; 0 of a deletion.
+uint64_t gometa_key_version_number(const gometa_key_version_t *version);
+
+// Returns the revision at which the key was created; 0 of a deletion.
+uint64_t gometa_key_version_create_revision(const gometa_key_version_t *version);
+
+// Returns the value, and its length in `*len`, which may be NULL. Valid as long as the history. Not NULL if it is empty
+// or was not read; NULL if `version` is NULL.
+const uint8_t *gometa_key_version_value(const gometa_key_version_t *version, size_t *len);
+
+// Returns the size of the value in bytes, also if values were not read.
+uint64_t gometa_key_version_value_size(const gometa_key_version_t *version);
+
 // Creates a scan of a range, which is copied. Does no IO: gometa_scan_next reads the pages. Free `*scan` with
 // gometa_scan_free. Timeouts are those of `client`, for each page.
 //
@@ -1504,6 +1602,11 @@ gometa_status_t gometa_future_entry(const gometa_future_t *future, gometa_entry_
 // Reads the result of range or of scan_next, like gometa_future_written; after the last page of a scan `*page` is NULL.
 // Free `*page` with gometa_page_free.
 gometa_status_t gometa_future_page(const gometa_future_t *future, gometa_page_t **page, gometa_error_t **error);
+
+// Reads the result of history, like gometa_future_written. Free `*history` with gometa_history_free.
+gometa_status_t gometa_future_history(const gometa_future_t *future,
+                                      gometa_history_t **history,
+                                      gometa_error_t **error);
 
 // Reads the result of count or delete_prefix, like gometa_future_written. `count` may be NULL.
 gometa_status_t gometa_future_count(const gometa_future_t *future, uint64_t *count, gometa_error_t **error);

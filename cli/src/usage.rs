@@ -21,6 +21,7 @@ const SUGGESTED: &[&str] = &[
     "scan",
     "ls",
     "count",
+    "history",
     "status",
     "health",
     "members",

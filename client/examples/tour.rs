@@ -113,6 +113,11 @@ pub(crate) async fn tour(peers: &str) -> Result<(), Error> {
     assert!(deleted.existed && deleted.revision > changed.revision);
     assert!(!client.delete("tour/colour").await?.existed);
 
+    // The versions of a key that the ensemble keeps, newest first; a deletion is one too.
+    let history = client.history("tour/colour").await?;
+    assert_eq!(history.versions[0].revision, deleted.revision);
+    assert!(history.versions[0].deleted && !history.versions[1].deleted);
+
     // Errors: the kind tells what happened, the outcome whether a write may have taken effect.
     match client.get("tour/colour").await {
         Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -12,6 +12,7 @@ use crate::{
     runtime::OnSharedRuntime,
     txn::{self, Transacted, Txn, TxnAttempts},
     types::{Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, Setting, View, Written},
+    versions::{HistoryOptions, KeyHistory},
 };
 
 /// A blocking client. All blocking clients of a process share one runtime with one thread, which stops with the last of
@@ -172,6 +173,23 @@ impl Client {
     pub fn count(&self, range: Range) -> Result<u64> {
         let (client, runtime) = self.inner.get(Operation::Range)?;
         runtime.block_on(client.count(range))
+    }
+
+    /// See [`crate::Client::history`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn history(&self, key: impl AsRef<[u8]>) -> Result<KeyHistory> {
+        self.history_with(key, HistoryOptions::default())
+    }
+
+    /// See [`crate::Client::history_with`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn history_with(&self, key: impl AsRef<[u8]>, options: HistoryOptions) -> Result<KeyHistory> {
+        let (client, runtime) = self.inner.get(Operation::GetHistory)?;
+        runtime.block_on(client.history_with(key, options))
     }
 
     /// See [`crate::Client::delete_prefix`].

@@ -18,6 +18,7 @@ use crate::{
     range::{Page, Pages, Range},
     txn::{Transacted, Transaction, Txn, TxnAttempts},
     types::{Deleted, Entry, NodeStatus, ReadOptions, Setting, View, Written},
+    versions::{HistoryOptions, KeyHistory},
 };
 
 /// A call and its arguments, for [`Client::perform`].
@@ -45,6 +46,13 @@ pub enum Request {
     NextPage(SharedPages),
     /// [`Client::count`].
     Count(Box<Range>),
+    /// [`Client::history_with`].
+    History {
+        /// The key.
+        key: Bytes,
+        /// The options.
+        options: HistoryOptions,
+    },
     /// [`Client::delete_prefix`].
     DeletePrefix {
         /// The prefix.
@@ -194,6 +202,8 @@ pub enum Reply {
     Page(Box<Page>),
     /// The result of next page: none after the last one.
     NextPage(Option<Box<Page>>),
+    /// The result of history.
+    History(Box<KeyHistory>),
     /// The result of count and delete prefix.
     Count(u64),
     /// The result of commit.
@@ -238,6 +248,7 @@ impl Request {
             Request::Write(Write(body)) => body.kind(),
             Request::Get { .. } | Request::GetAt { .. } => Operation::Get,
             Request::Range(_) | Request::NextPage(_) | Request::Count(_) => Operation::Range,
+            Request::History { .. } => Operation::GetHistory,
             Request::DeletePrefix { .. } => Operation::Delete,
             Request::Commit(_)
             | Request::Read { .. }
@@ -272,7 +283,7 @@ impl Request {
     pub fn key(&self) -> Option<&Bytes> {
         match self {
             Request::Write(Write(body)) => body.key(),
-            Request::Get { key, .. } | Request::GetAt { key, .. } => Some(key),
+            Request::Get { key, .. } | Request::GetAt { key, .. } | Request::History { key, .. } => Some(key),
             Request::Range(_)
             | Request::NextPage(_)
             | Request::Count(_)
@@ -334,6 +345,9 @@ impl Client {
                 Reply::NextPage(page.map(Box::new))
             }
             Request::Count(range) => Reply::Count(self.count(*range).await?),
+            Request::History { key, options } => {
+                Reply::History(Box::new(self.history_owned(key, options).await?))
+            }
             Request::DeletePrefix { prefix } => Reply::Count(self.delete_prefix(prefix).await?),
             Request::Commit(txn) => Reply::Transacted(Box::new(self.commit(*txn).await?)),
             Request::Read { transaction, key } => Reply::Value(transaction.present().get(key).await?),

@@ -31,7 +31,7 @@
 //! - **Every queue and loop is bounded**: requests in flight, frames that wait to be written, concurrent dials, the
 //!   session's window, backoff.
 //!
-//! Modules, top down: [`blocking`], `runtime` and `dispatch` (for bindings); `client`; `range`, `txn`; `call` (attempts and
+//! Modules, top down: [`blocking`], `runtime` and `dispatch` (for bindings); `client`; `range`, `versions`, `txn`; `call` (attempts and
 //! deadline), `closing`; `retry`, `session`; `router` (the connection in use), `addresses`; `connection`, `handshake`, `transport`.
 //!
 //! Not supported yet: TLS, authentication, watches.
@@ -61,6 +61,7 @@ mod settings;
 mod transport;
 mod txn;
 mod types;
+mod versions;
 
 pub use client::{Builder, Client};
 #[doc(hidden)]
@@ -87,3 +88,4 @@ pub use types::{
     Consistency, Counters, Deleted, DeletedRange, EnsembleId, Entry, Member, NodeStatus, PeerStatus,
     ReadOptions, Role, Setting, SnapshotStatus, StorageStatus, View, Written,
 };
+pub use versions::{HistoryOptions, KeyHistory, KeyVersion};

@@ -13,7 +13,7 @@
 
 -export([start_link/1, start_link/2, stop/1]).
 -export([add/3, add/4, set/3, set/4, cas/4, cas/5, delete/2, delete/3, get/2, get/3]).
--export([range/2, range/3, scan/2, scan/3, count/2, count/3, delete_prefix/2, delete_prefix/3]).
+-export([history/2, history/3, range/2, range/3, scan/2, scan/3, count/2, count/3, delete_prefix/2, delete_prefix/3]).
 -export([txn/2, txn/3]).
 -export([settings/1, settings/2, set_setting/3, set_setting/4]).
 -export([status/1, status/2, view/1, view/2, cancel/2, kinds/0]).
@@ -130,6 +130,35 @@ get(Client, Key, Options) ->
 %% The revision that a local read must have; none for a linearizable one.
 oldest(#{seen := Seen}, #{local := true} = Options) -> max(maps:get(min_revision, Options, 0), atomics:get(Seen, 1));
 oldest(_, _) -> none.
+
+%% Reads a page of the versions of a key that the ensemble keeps, newest first; deletions are versions too.
+%%
+%% Options are also before_revision, limit and keys_only. A page has versions, the revision that was read at, the
+%% oldest_revision, where the history begins, and next_before, which is the before_revision of the next page, or none after
+%% the last one. A deletion has deleted and revision only.
+history(Client, Key) -> history(Client, Key, #{}).
+history(Client, Key, Options) ->
+    Numbers = [uint(Field, maps:get(Name, Options, 0)) || {Field, Name} <- [{2, before_revision}, {3, limit}]],
+    KeysOnly = [uint(4, 1) || maps:get(keys_only, Options, false)],
+    Local = case oldest(Client, Options) of
+        none -> [];
+        Revision -> [uint(5, 1), uint(6, Revision)]
+    end,
+    call(Client, #{name => get_history, key => Key}, Options, fun(Call) ->
+        to_history(expect(Call, 24, exchange(Call, blob(30, [blob(1, Key), Numbers, KeysOnly, Local]), none)))
+    end).
+
+to_history(Page) ->
+    Next = case number(2, Page) of 0 -> none; Before -> Before end,
+    #{versions => [to_version(Version) || Version <- messages(1, Page)], next_before => Next,
+      revision => number(3, Page), oldest_revision => number(4, Page)}.
+
+to_version(Version) ->
+    case number(2, Version) of
+        0 -> #{deleted => false, revision => number(1, Version), version => number(3, Version),
+               create_revision => number(4, Version), value => bytes(5, Version), value_size => number(6, Version)};
+        _ -> #{deleted => true, revision => number(1, Version)}
+    end.
 
 %% Reads a page of keys in the order of their bytes: what comes first in the range, at most 1,000 entries and 1 MiB.
 %%

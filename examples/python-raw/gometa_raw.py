@@ -24,42 +24,11 @@ import threading
 import time
 
 from gometa_wire import (
-    KINDS,
-    LASTING,
-    PROTOCOL,
-    KEEPALIVE_INTERVAL,
-    VARINT,
-    Compare,
-    Connection,
-    Deleted,
-    DeletedRange,
-    Entry,
-    GometaError,
-    Guard,
-    Member,
-    MemberRecord,
-    MembersChanged,
-    Membership,
-    MembersVersion,
-    NodeStatus,
-    Op,
-    Page,
-    Peer,
-    Range,
-    Setting,
-    Snapshot,
-    StopAdvice,
-    Storage,
-    Transacted,
-    View,
-    Written,
-    addresses,
-    blob,
-    checked,
-    fixed64,
-    jitter,
-    uint,
-    varint,
+    KINDS, LASTING, PROTOCOL, KEEPALIVE_INTERVAL, VARINT,
+    Compare, Connection, Deleted, DeletedRange, Entry, GometaError, Guard, KeyHistory, KeyVersion, Member, MemberRecord,
+    MembersChanged, Membership, MembersVersion, NodeStatus, Op, Page, Peer, Range, Setting, Snapshot, StopAdvice,
+    Storage, Transacted, View, Written,
+    addresses, blob, checked, fixed64, jitter, uint, varint,
 )
 
 __all__ = [
@@ -68,9 +37,12 @@ __all__ = [
     "Client",
     "Compare",
     "Deleted",
+    "DeletedRange",
     "Entry",
     "GometaError",
     "Guard",
+    "KeyHistory",
+    "KeyVersion",
     "Member",
     "MemberRecord",
     "MembersChanged",
@@ -269,6 +241,13 @@ class Client:
         if not entries:
             raise GometaError("NotFound", "get: there was no such key at that revision")
         return entries[0]
+
+    def history(self, key, before_revision=0, limit=0, keys_only=False, local=False, min_revision=0, **how):
+        """Reads a page of the versions of a key, newest first; deletions are versions too. None is no error."""
+        body = blob(1, key) + uint(2, before_revision) + uint(3, limit) + uint(4, keys_only)
+        if local:
+            body += uint(5, 1) + uint(6, max(min_revision, self._seen))
+        return KeyHistory.of(self._call("get history", key, blob(30, body), 24, how))
 
     def range(self, which=Range(), **how):
         """Reads a page of keys: what comes first in the range, at most 1,000 entries and 1 MiB."""

@@ -246,6 +246,39 @@ class Range(NamedTuple):
         return left._replace(end=page.next) if self.reverse else left._replace(start=page.next)
 
 
+class KeyVersion(NamedTuple):
+    """What a key became at a revision: a value, or, if `deleted`, nothing."""
+
+    revision: int
+    deleted: bool
+    version: int
+    create_revision: int
+    value: bytes
+    # Bytes of the value, also if that was not asked for.
+    value_size: int
+
+    @classmethod
+    def of(cls, version):
+        numbers = map(version.uint, (3, 4))
+        return cls(version.uint(1), bool(version.uint(2)), *numbers, version.bytes(5), version.uint(6))
+
+
+class KeyHistory(NamedTuple):
+    """A page of the versions of a key, newest first."""
+
+    versions: list
+    # The before_revision of the next page, None after the last one.
+    next_before: Optional[int]
+    # The revision that was read at, and the one at which the history begins.
+    revision: int
+    oldest_revision: int
+
+    @classmethod
+    def of(cls, page):
+        versions = [KeyVersion.of(version) for version in page.messages(1)]
+        return cls(versions, page.uint(2) or None, page.uint(3), page.uint(4))
+
+
 class Page(NamedTuple):
     """A part of a range."""
 

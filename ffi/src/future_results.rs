@@ -7,6 +7,7 @@ use crate::{
     error::gometa_error_t,
     future::{gometa_future_t, other_reply, take_reply},
     guard::guarded,
+    history::gometa_history_t,
     input::Output,
     macros::{handle, optional, required},
     members::gometa_members_t,
@@ -95,6 +96,16 @@ pub unsafe extern "C" fn gometa_future_page(
         let (future, output) = (handle!(Status, future), required!(Status, page));
         give_page(future.operation(), future.result()?, output)
     })
+}
+
+/// Reads the result of history, like gometa_future_written. Free `*history` with gometa_history_free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_future_history(
+    future: *const gometa_future_t,
+    history: *mut *mut gometa_history_t,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    result!(future, error, History => new history)
 }
 
 /// Reads the result of count or delete_prefix, like gometa_future_written. `count` may be NULL.

@@ -11,7 +11,7 @@
 //! - **Inputs are copied** before a function returns.
 //! - **A forked child does not touch** its parent's objects ([`gometa_client::OnSharedRuntime`]).
 //!
-//! Each operation is defined in [`operations`], [`range_operations`], [`txn_operations`], [`member_operations`] or
+//! Each operation is defined in [`operations`], [`range_operations`], [`history_options`], [`txn_operations`], [`member_operations`] or
 //! [`settings_operations`], and a result type in a module of its own. Types have their C names. The order of the modules is that of the header.
 #![deny(clippy::too_many_lines)]
 #![expect(unsafe_code, reason = "this crate is the boundary to C")]
@@ -63,6 +63,10 @@ pub mod entry;
 pub mod value;
 
 pub mod page;
+
+pub mod history_options;
+
+pub mod history;
 
 pub mod scan;
 

@@ -74,6 +74,8 @@ pub const MUTANTS: &[&str] = &[
     "leads_on_with_slow_disk",
     "leads_with_older_history",
     "leads_without_quorum_in_reach",
+    "leaves_out_deletions",
+    "leaves_out_version_at_horizon",
     "lets_expiries_wait",
     "local_read_before_synchronised",
     "local_read_ignores_min_revision",
@@ -408,6 +410,8 @@ pub const PROBES: &[(&str, &str)] = &[
     ),
     ("txn.results-read", "the results of a transaction are read from the history"),
     ("txn.succeeded", "all comparisons of a transaction hold"),
+    ("versions.begins-at-horizon", "the oldest version of a key is the one that it had at the horizon"),
+    ("versions.continued", "a page of the versions of a key is not the last"),
     (
         "vote.of-unknown-member",
         "the sender of a vote is no member that this node knows, but has a later configuration",

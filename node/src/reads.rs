@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use gometa_proto::v1::{
-    Entry, Page, Response, TxnAnswer, TxnResult, response::Result as Answer,
+    Entry, KeyHistory, Page, Response, TxnAnswer, TxnResult, response::Result as Answer,
     txn_result::Result as TxnAnswered,
 };
 
@@ -37,7 +37,7 @@ const LARGE_MIN: usize = 4 << 10;
 /// The least bytes that an answer counts in its step, since finding a key takes time too.
 const READ_COST_MIN: usize = 512;
 
-/// What an entry of a page takes besides its key and value, in bytes.
+/// What an entry of a page, or a version of a key, takes besides its key and value, in bytes.
 const PAGE_ENTRY_BYTES: usize = 64;
 
 /// Whether an answer is accounted to its client: the caller must report [`Event::Sent`](crate::Event::Sent) after it.
@@ -46,6 +46,7 @@ pub fn is_large(response: &Response) -> bool {
     match &response.result {
         Some(Answer::Entry(entry)) => size(entry) >= LARGE_MIN,
         Some(Answer::Page(page)) => page_size(page) >= LARGE_MIN,
+        Some(Answer::KeyHistory(history)) => history_size(history) >= LARGE_MIN,
         Some(Answer::Txn(answer)) => txn_size(answer) >= LARGE_MIN,
         _ => false,
     }
@@ -54,6 +55,11 @@ pub fn is_large(response: &Response) -> bool {
 /// The size of a page, in bytes.
 pub(crate) fn page_size(page: &Page) -> usize {
     page.entries.iter().map(|entry| PAGE_ENTRY_BYTES + size(entry)).sum()
+}
+
+/// The size of a history of a key, in bytes.
+pub(crate) fn history_size(history: &KeyHistory) -> usize {
+    history.versions.iter().map(|version| PAGE_ENTRY_BYTES + version.value.len()).sum()
 }
 
 /// The size of the answer to a transaction, in bytes.

@@ -153,5 +153,20 @@ mod tests {
         let response =
             v1::Response { id: u64::MAX, revision: u64::MAX, result: Some(v1::response::Result::Page(page)) };
         assert!(response.encoded_len() + 16 <= CLIENT_FRAME_MAX, "{}", response.encoded_len());
+        // The history of a key likewise.
+        let version = v1::KeyVersion {
+            revision: u64::MAX,
+            deleted: true,
+            version: u64::MAX,
+            create_revision: u64::MAX,
+            value: vec![0; PAGE_BYTES_MAX / PAGE_ENTRIES_MAX].into(),
+            value_size: VALUE_MAX as u64,
+        };
+        let versions = vec![version; PAGE_ENTRIES_MAX];
+        let history =
+            v1::KeyHistory { versions, next_before: u64::MAX, revision: u64::MAX, oldest_revision: u64::MAX };
+        let result = Some(v1::response::Result::KeyHistory(history));
+        let response = v1::Response { id: u64::MAX, revision: u64::MAX, result };
+        assert!(response.encoded_len() + 16 <= CLIENT_FRAME_MAX, "{}", response.encoded_len());
     }
 }

@@ -167,6 +167,8 @@ operations! {
     Get { name: "get", is_write: false, key: key, check: check_get }
     /// Read keys in order.
     Range { name: "range", is_write: false, check: check_range }
+    /// Read the versions of a key.
+    GetHistory { name: "get history", is_write: false, key: key, check: check_get_history }
     /// Execute several operations as one.
     Txn { name: "txn", is_write: true, nested: txn_bytes, size: txn_size, check: check_txn }
     /// List the settings of the ensemble.
@@ -226,6 +228,7 @@ impl Operation {
             | Operation::Delete
             | Operation::Get
             | Operation::Range
+            | Operation::GetHistory
             | Operation::Txn
             | Operation::ListSettings
             | Operation::SetSetting
@@ -428,6 +431,10 @@ fn check_get(get: &v1::Get) -> Result<(), Error> {
     check_consistency(get.consistency)
 }
 
+fn check_get_history(get: &v1::GetHistory) -> Result<(), Error> {
+    check_consistency(get.consistency)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -440,6 +447,7 @@ mod tests {
             ("cas", &["key", "revision", "value"], true, 2),
             ("delete", &["key", "revision"], true, 1),
             ("get", &["key"], false, 1),
+            ("get history", &["key"], false, 1),
             ("status", &[], false, 0),
         ] {
             let operation = Operation::from_name(name).expect(name);

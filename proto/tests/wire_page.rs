@@ -11,11 +11,12 @@ use gometa_proto::{
     ErrorKind, frame, limits,
     v1::{
         Cancel, Cas, ClientFrame, Compare, Delete, Deleted, EndSession, EnsembleRef, Entry, Error, Get,
-        Hello, Member, MemberRecord, MembersChanged, MembersVersion, Membership, OpenSession, Page, Ping,
-        Pong, PromoteMember, Range, Request, Response, Role, ServerFrame, SessionEnded, SessionOpened, Set,
-        Status, Txn, TxnAnswer, TxnOperation, TxnResult, View, Welcome, WriteContext, Written,
-        client_frame::Body as FromClient, compare::Operand, request::Operation, response::Result as Answer,
-        server_frame::Body as FromNode, txn_operation::Operation as TxnOp, txn_result::Result as TxnDone,
+        GetHistory, Hello, KeyHistory, KeyVersion, Member, MemberRecord, MembersChanged, MembersVersion,
+        Membership, OpenSession, Page, Ping, Pong, PromoteMember, Range, Request, Response, Role,
+        ServerFrame, SessionEnded, SessionOpened, Set, Status, Txn, TxnAnswer, TxnOperation, TxnResult, View,
+        Welcome, WriteContext, Written, client_frame::Body as FromClient, compare::Operand,
+        request::Operation, response::Result as Answer, server_frame::Body as FromNode,
+        txn_operation::Operation as TxnOp, txn_result::Result as TxnDone,
     },
 };
 use prost::{Message, encoding::decode_varint};
@@ -101,6 +102,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
     };
     let range = Range { prefix: "a".into(), limit: 1, at_revision: 302, ..Range::default() };
     let page = Page { entries: vec![entry()], count: 1, next: "ab".into(), revision: 302 };
+    let (get_history, history) = history(&key);
     let (txn, txn_answer) = transaction(&key);
     let promote = PromoteMember { node: 0x44, follows: Some(MembersVersion { epoch: 1, counter: 280 }) };
     let promoted = MembersChanged {
@@ -144,6 +146,8 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("deleted", answers(7, 303, Answer::Deleted(Deleted { revision: 303, existed: true }))),
         ("range", asks(10, 0, Operation::Range(range))),
         ("page", answers(10, 303, Answer::Page(page))),
+        ("get-history", asks(12, 0, Operation::GetHistory(get_history))),
+        ("key-history", answers(12, 303, Answer::KeyHistory(history))),
         ("txn", asks(11, 4, Operation::Txn(txn))),
         ("txn-answer", answers(11, 306, Answer::Txn(txn_answer))),
         ("end-session", asks(8, 0, Operation::EndSession(EndSession { session: SESSION }))),
@@ -160,6 +164,22 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("view", node(FromNode::View(View { role: Role::Looking.into(), ..View::default() }))),
         ("connection-error", node(FromNode::Error(connection_error))),
     ]
+}
+
+/// The history of a key that was written, written again and deleted: its first page.
+fn history(key: &Bytes) -> (GetHistory, KeyHistory) {
+    let get = GetHistory { key: key.clone(), limit: 2, ..GetHistory::default() };
+    let deletion = KeyVersion { revision: 303, deleted: true, ..KeyVersion::default() };
+    let version = KeyVersion {
+        revision: 302,
+        deleted: false,
+        version: 2,
+        create_revision: 300,
+        value: "w".into(),
+        value_size: 1,
+    };
+    let versions = vec![deletion, version];
+    (get, KeyHistory { versions, next_before: 302, revision: 303, oldest_revision: 120 })
 }
 
 /// A transaction that moves a value to another key, and its answer.

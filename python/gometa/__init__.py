@@ -32,6 +32,8 @@ from ._types import Ensemble as Ensemble
 from ._types import Entry as Entry
 from ._types import Guard as Guard
 from ._types import GuardLike as GuardLike
+from ._types import KeyHistory as KeyHistory
+from ._types import KeyVersion as KeyVersion
 from ._types import Member as Member
 from ._types import MemberRecord as MemberRecord
 from ._types import Members as Members

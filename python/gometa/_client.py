@@ -16,6 +16,7 @@ from ._types import (
     Deleted,
     Entry,
     GuardLike,
+    KeyHistory,
     Members,
     MembersChanged,
     Membership,
@@ -268,6 +269,27 @@ class Client(_Base):
         Raises ``NotFoundError`` if it did not exist, and ``CompactedError`` as ``range``.
         """
         return self._core.call("entry_at", (key, revision), timeout)
+
+    def history(
+        self,
+        key: BytesLike,
+        *,
+        before_revision: int = 0,
+        limit: int = 0,
+        keys_only: bool = False,
+        consistency: Consistency = "linearizable",
+        min_revision: int = 0,
+        timeout: float | None = None,
+    ) -> KeyHistory:
+        """Reads the versions of a key that the ensemble keeps, newest first: one page, of at most 1,000 versions
+        with at most 1 MiB of values. A deletion is a version too. A key that does not exist is no error.
+
+        ``before_revision`` leaves out that revision and those above it: give it the ``next_before`` of the page
+        before. Versions never change, so pages have no gap and no duplicate, whenever each is read. ``limit``
+        bounds the number of versions, ``keys_only`` leaves out the values. See ``get`` for the other arguments.
+        """
+        arguments = (key, before_revision, limit, keys_only, consistency, min_revision)
+        return self._core.call("history", arguments, timeout)
 
     def range(
         self,

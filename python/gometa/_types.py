@@ -84,6 +84,37 @@ class Page(NamedTuple):
     """The revision that was read at."""
 
 
+class KeyVersion(NamedTuple):
+    """What a key became at a revision: a value, or nothing."""
+
+    revision: int
+    """The revision that wrote the key, its ``mod_revision`` then, or deleted it."""
+    deleted: bool
+    """Whether the key was deleted. All fields below are then 0 or empty."""
+    version: int
+    """The number of writes since the key was created, from 1."""
+    create_revision: int
+    """The revision at which the key was created."""
+    value: bytes
+    """The value; empty with ``keys_only``."""
+    value_size: int
+    """The size of the value in bytes, also with ``keys_only``."""
+
+
+class KeyHistory(NamedTuple):
+    """A part of the history of a key."""
+
+    versions: tuple[KeyVersion, ...]
+    """The versions, newest first. None if the key never existed, or was deleted before the history begins."""
+    next_before: int | None
+    """The ``before_revision`` of the next page; ``None`` after the last page."""
+    revision: int
+    """The revision that was read at."""
+    oldest_revision: int
+    """Where the ensemble's history begins. The version that the key had at that revision is the oldest one that is
+    kept, whatever its own revision."""
+
+
 class Counters(NamedTuple):
     """The counters of a client."""
 

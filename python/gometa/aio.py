@@ -22,6 +22,7 @@ from ._types import (
     Deleted,
     Entry,
     GuardLike,
+    KeyHistory,
     Members,
     MembersChanged,
     Membership,
@@ -272,6 +273,21 @@ class Client(_Base):
     async def entry_at(self, key: BytesLike, revision: int, *, timeout: float | None = None) -> Entry:
         """See ``gometa.Client.entry_at``."""
         return await self._call("entry_at", (key, revision), timeout)
+
+    async def history(
+        self,
+        key: BytesLike,
+        *,
+        before_revision: int = 0,
+        limit: int = 0,
+        keys_only: bool = False,
+        consistency: Consistency = "linearizable",
+        min_revision: int = 0,
+        timeout: float | None = None,
+    ) -> KeyHistory:
+        """See ``gometa.Client.history``."""
+        arguments = (key, before_revision, limit, keys_only, consistency, min_revision)
+        return await self._call("history", arguments, timeout)
 
     async def range(
         self,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gometa_client::{Consistency, MembersVersion, Operation, Range, ReadOptions};
+use gometa_client::{Consistency, HistoryOptions, MembersVersion, Operation, Range, ReadOptions};
 use pyo3::{
     exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError},
     prelude::*,
@@ -123,6 +123,16 @@ pub(crate) fn read_options(
         }
     };
     Ok(options)
+}
+
+/// Which versions of a key, by the order of arguments that `gometa/_client.py` uses.
+pub(crate) fn history_options(arguments: &Bound<'_, PyTuple>) -> PyResult<HistoryOptions> {
+    let count = |place: usize, name| number(&arguments.get_item(place)?, Operation::GetHistory, name);
+    let options = HistoryOptions::default()
+        .before_revision(count(1, "before_revision")?)
+        .limit(count(2, "limit")?)
+        .options(read_options(&arguments.get_item(4)?, &arguments.get_item(5)?)?);
+    Ok(if arguments.get_item(3)?.is_truthy()? { options.keys_only() } else { options })
 }
 
 /// A range, by the order of arguments that `gometa/_client.py` uses.

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use gometa_client::{
-    Counters, EnsembleId, Entry, Error, Member, MemberRecord, Membership, NodeStatus, OpResult, Page,
-    Setting, StorageStatus, Transacted, View,
+    Counters, EnsembleId, Entry, Error, KeyHistory, Member, MemberRecord, Membership, NodeStatus, OpResult,
+    Page, Setting, StorageStatus, Transacted, View,
 };
 use pyo3::{
     IntoPyObjectExt,
@@ -32,6 +32,8 @@ struct Types {
     deleted_range: Py<PyAny>,
     entry: Py<PyAny>,
     page: Py<PyAny>,
+    key_history: Py<PyAny>,
+    key_version: Py<PyAny>,
     transacted: Py<PyAny>,
     counters: Py<PyAny>,
     ensemble: Py<PyAny>,
@@ -60,6 +62,8 @@ fn types(py: Python<'_>) -> PyResult<&Types> {
             deleted_range: get("DeletedRange")?,
             entry: get("Entry")?,
             page: get("Page")?,
+            key_history: get("KeyHistory")?,
+            key_version: get("KeyVersion")?,
             transacted: py.import("gometa._txn")?.getattr("Transacted")?.unbind(),
             counters: get("Counters")?,
             ensemble: get("Ensemble")?,
@@ -175,6 +179,23 @@ fn page(py: Python<'_>, page: &Page) -> PyResult<Py<PyAny>> {
     types(py)?.page.call1(py, (PyTuple::new(py, entries)?, next, page.revision))
 }
 
+fn history(py: Python<'_>, history: &KeyHistory) -> PyResult<Py<PyAny>> {
+    let versions = history.versions.iter().map(|version| {
+        let arguments = (
+            version.revision,
+            version.deleted,
+            version.version,
+            version.create_revision,
+            bytes(py, &version.value),
+            version.value_size,
+        );
+        types(py)?.key_version.call1(py, arguments)
+    });
+    let versions = PyTuple::new(py, versions.collect::<PyResult<Vec<_>>>()?)?;
+    let arguments = (versions, history.next_before, history.revision, history.oldest_revision);
+    types(py)?.key_history.call1(py, arguments)
+}
+
 fn transacted(py: Python<'_>, made: &Transacted) -> PyResult<Py<PyAny>> {
     let result = |result: &OpResult| match result {
         OpResult::Written(made) => types(py)?.written.call1(py, (made.revision, made.version)),
@@ -232,6 +253,7 @@ pub(crate) fn object(py: Python<'_>, result: Result<Reply, Error>) -> PyResult<P
         Made::Entry(made) => entry(py, &made),
         Made::Page(made) | Made::NextPage(Some(made)) => page(py, &made),
         Made::NextPage(None) => Ok(py.None()),
+        Made::History(read) => history(py, &read),
         Made::Count(count) => count.into_py_any(py),
         Made::Transacted(made) => transacted(py, &made),
         Made::Value(value) => value.map(|value| bytes(py, &value)).into_py_any(py),

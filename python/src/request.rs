@@ -7,7 +7,7 @@ use gometa_client::{
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyTuple};
 
 use crate::{
-    arguments::{bytes, follows, nodes, number, range, read_options, text},
+    arguments::{bytes, follows, history_options, nodes, number, range, read_options, text},
     own::Own,
     reply::Reply,
     txn::{Attempts, txn},
@@ -82,6 +82,10 @@ impl Request {
                 Call::NextPage(pages.get().0.get(arguments.py(), Operation::Range)?.clone())
             }
             "count" => Call::Count(Box::new(range(arguments)?)),
+            "history" => {
+                let key = bytes(&arguments.get_item(0)?, Operation::GetHistory, "key")?;
+                Call::History { key, options: history_options(arguments)? }
+            }
             "delete_prefix" => {
                 let (prefix,): (Argument<'_>,) = arguments.extract()?;
                 Call::DeletePrefix { prefix: bytes(&prefix, Operation::Delete, "prefix")? }

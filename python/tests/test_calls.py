@@ -347,6 +347,7 @@ def test_both_clients_have_the_same_calls():
         "get",
         "entry",
         "entry_at",
+        "history",
         "range",
         "scan",
         "count",

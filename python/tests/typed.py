@@ -16,9 +16,11 @@ def typed(client: gometa.Client) -> None:
     fallback: Union[bytes, int] = client.get("k", 5, consistency="local", min_revision=added.version)
     entry: gometa.Entry = client.entry("k")
     page: gometa.Page = client.range("k", limit=1, keys_only=True)
+    versions: tuple[gometa.KeyVersion, ...] = client.history("k", limit=1).versions
+    sizes: list[int] = [version.value_size for version in versions]
     keys: list[bytes] = [entry.key for entry in client.scan("k", at_revision=page.revision)]
     count: int = client.count() + client.delete_prefix("k") + len(keys) + client.entry_at("k", 1).version
-    deleted: gometa.Deleted = client.delete("k", revision + count)
+    deleted: gometa.Deleted = client.delete("k", revision + count + sum(sizes))
     moved: gometa.Transacted = (
         client.txn()
         .when(gometa.Compare.absent("k"), gometa.Compare.value("k2", "!=", b"v"))

@@ -17,6 +17,8 @@ pub struct Counts {
     pub local_reads: u64,
     /// Pages answered.
     pub pages: u64,
+    /// Pages of the versions of a key answered.
+    pub histories: u64,
     /// Transactions answered.
     pub txns: u64,
     /// Writes acknowledged.

@@ -193,6 +193,7 @@ impl Ensemble {
             barriers: workload.barriers,
             local_reads: workload.local_reads,
             pages: workload.pages,
+            histories: workload.histories,
             txns: workload.txns,
             writes: workload.writes,
             retried: workload.retried,

@@ -224,6 +224,8 @@ mutants! {
     M117 reads_ranges_before_table_has_all: "the ranges of a transaction are read before the table has all that was applied", "section 7.9";
     M118 compares_only_the_count: "a comparison of a range does not look at the revisions of its keys", "section 7.9, invariant 25";
     M119 deletes_range_without_its_last_key: "the deletion of a range leaves its last key", "section 7.9, invariant 25";
+    M120 leaves_out_deletions: "the versions of a key lack its deletions", "section 7.12, invariant 26";
+    M121 leaves_out_version_at_horizon: "the versions of a key lack the one that it had at the horizon", "section 7.12, invariant 26";
     L01 accepts_base_above_state: "a start accepts a log that begins above the durable state", "log rule 6";
     L02 begins_without_directory_sync: "the name of a new segment is not synced", "log rule 5";
     L03 commits_without_sync: "a batch is reported without a sync", "log rule 1";

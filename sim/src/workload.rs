@@ -53,6 +53,8 @@ pub struct WorkloadCounts {
     pub local_reads: u64,
     /// Pages with a response.
     pub pages: u64,
+    /// Pages of the versions of a key with a response.
+    pub histories: u64,
     /// Transactions with a response.
     pub txns: u64,
     /// Writes with an unknown outcome.
@@ -77,6 +79,7 @@ enum Call {
     Read,
     LocalRead { min_revision: u64 },
     Page(Box<v1::Range>),
+    History(v1::GetHistory),
     Txn(Box<v1::Txn>, Option<v1::Guard>),
     Setting(v1::SetSetting),
 }
@@ -87,7 +90,7 @@ impl Call {
         match self {
             Call::Write(_) | Call::Setting(_) => true,
             Call::Txn(txn, _) => txn.writes(),
-            Call::Read | Call::LocalRead { .. } | Call::Page(_) => false,
+            Call::Read | Call::LocalRead { .. } | Call::Page(_) | Call::History(_) => false,
         }
     }
 }
@@ -140,6 +143,8 @@ struct Client {
     known_txn: txns::Known,
     /// The next page of a scan that has begun.
     next_page: Option<Box<v1::Range>>,
+    /// The next page of the versions of a key.
+    next_versions: Option<v1::GetHistory>,
     /// The only operations of this client, which belongs to the liveness phase; `None` for other clients.
     script: Option<VecDeque<Call>>,
     /// The number of scripted operations that have succeeded.
@@ -187,6 +192,7 @@ impl Workload {
                 known: vec![0; settings.keys],
                 known_txn: txns::Known::default(),
                 next_page: None,
+                next_versions: None,
                 script: (index == settings.clients).then(VecDeque::new),
                 scripted: 0,
             })
@@ -328,7 +334,14 @@ impl Workload {
                         Call::Txn(Box::new(txn), guard)
                     }
                     87 => Call::Setting(setting(random)),
-                    88..94 => Call::Page(match client.next_page.take().filter(|_| !random.one_in(8)) {
+                    93 => Call::History(match client.next_versions.take().filter(|_| !random.one_in(8)) {
+                        Some(mut next) => {
+                            next.consistency = random.index(2) as i32;
+                            next
+                        }
+                        None => keys::first_versions(random, key, client.seen),
+                    }),
+                    88..93 => Call::Page(match client.next_page.take().filter(|_| !random.one_in(8)) {
                         Some(mut next) => {
                             next.consistency = random.index(2) as i32;
                             next
@@ -537,6 +550,7 @@ impl Workload {
                     Call::Read => self.counts.barriers += 1,
                     Call::LocalRead { .. } => self.counts.local_reads += 1,
                     Call::Page(_) => self.counts.pages += 1,
+                    Call::History(_) => self.counts.histories += 1,
                     Call::Txn(..) => self.counts.txns += 1,
                 }
                 let client = &mut self.clients[index];
@@ -554,6 +568,10 @@ impl Workload {
                 }
                 if let (Call::Page(range), response::Result::Page(page)) = (&flight.call, result) {
                     client.next_page = next_page(range, page);
+                    return Ok(());
+                }
+                if let (Call::History(get), response::Result::KeyHistory(page)) = (&flight.call, result) {
+                    client.next_versions = keys::next_versions(get, page);
                     return Ok(());
                 }
                 match answer {
@@ -616,7 +634,9 @@ impl Workload {
         let action = match &flight.call {
             Call::Write(action) => *action,
             Call::Read => Action::Get,
-            Call::LocalRead { .. } | Call::Page(_) | Call::Txn(..) | Call::Setting(_) => return,
+            Call::LocalRead { .. } | Call::Page(_) | Call::History(_) | Call::Txn(..) | Call::Setting(_) => {
+                return;
+            }
         };
         if answer == Answer::Unknown {
             if action == Action::Get {
@@ -655,6 +675,7 @@ fn settled(id: u64, result: &response::Result, flight: &InFlight) -> Result<Sett
             Answer::Found { value, revision: entry.mod_revision }
         }
         response::Result::Page(_) if matches!(flight.call, Call::Page(_)) => Answer::Missing,
+        response::Result::KeyHistory(_) if matches!(flight.call, Call::History(_)) => Answer::Missing,
         response::Result::Txn(_) if matches!(flight.call, Call::Txn(..)) => Answer::Missing,
         response::Result::Error(error)
             if matches!(flight.call, Call::Page(_))
@@ -752,6 +773,7 @@ fn operation(key: usize, call: &Call) -> request::Operation {
     let bytes = |value: u64| Bytes::copy_from_slice(&value.to_be_bytes());
     match call.clone() {
         Call::Page(range) => request::Operation::Range(*range),
+        Call::History(get) => request::Operation::GetHistory(get),
         Call::Txn(txn, _) => request::Operation::Txn(*txn),
         Call::Setting(set) => request::Operation::SetSetting(set),
         Call::Write(Action::Set { value }) => request::Operation::Set(v1::Set { key, value: bytes(value) }),

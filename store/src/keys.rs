@@ -93,6 +93,7 @@ impl Keys {
             | Operation::EndSession(_)
             | Operation::Get(_)
             | Operation::Range(_)
+            | Operation::GetHistory(_)
             | Operation::Txn(_)
             | Operation::ListSettings(_)
             | Operation::SetSetting(_)

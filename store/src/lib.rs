@@ -34,7 +34,7 @@
 //! - *No payload causes a panic.* A payload that cannot be decoded or exceeds a limit yields an error outcome, the same
 //!   on every node. A damaged table does end the node, because it would diverge from the others: [`Store::open`] returns
 //!   [`Corrupt`] for a damaged session; reading a key whose record cannot be decoded panics.
-//! - *History.* The state can be read at every revision from the horizon on, with the caller's table alone: [`read_page`].
+//! - *History.* The state can be read at every revision from the horizon on, with the caller's table alone: [`Query`].
 //!   Apply decides from the present only.
 //! - *Bounded memory*: at most [`limits::SESSIONS_MAX`](gometa_proto::limits::SESSIONS_MAX) sessions, each with at most
 //!   [`limits::WINDOW_MAX`](gometa_proto::limits::WINDOW_MAX) recorded outcomes, the changes that are not yet in the
@@ -48,7 +48,7 @@
 //! # Reading order
 //!
 //! `entry` (payloads of log entries) · `table` (storage of records) · `overlay` (records in memory) · `keys` (execution
-//! of operations) · `change`, `history` (what revisions changed and superseded) · `range` (pages) · `ranges`, `txn`, `query` (ranges of transactions, transactions, and reads beside apply) · `session` (deduplication of writes) · `configuration` · `apply` (the store itself) · `hash`.
+//! of operations) · `change`, `history` (what revisions changed and superseded) · `range` (pages) · `versions` (histories of keys) · `ranges`, `txn`, `query` (ranges of transactions, transactions, and reads beside apply) · `session` (deduplication of writes) · `configuration` · `apply` (the store itself) · `hash`.
 #![forbid(unsafe_code)]
 
 // `planted!(right, name => wrong)` is `right` unless a test activates the fault; `probe!` counts rare paths.
@@ -71,6 +71,7 @@ mod session;
 mod settings;
 mod table;
 mod txn;
+mod versions;
 
 pub use apply::{Applied, Origin, Store};
 pub use change::{Change, ChangedKey, revision_key};

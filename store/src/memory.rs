@@ -70,9 +70,8 @@ impl MemoryTable {
         let applied = self.checkpoint.applied;
         check_horizon(query.lowest(applied), horizon)?;
         let [mut data, mut past] = [&self.records[Space::Data as usize], &self.past].map(MapCursor::new);
-        // At the present revision every key has its latest record.
-        let past = (query.lowest(applied) < applied).then_some(&mut past);
-        Ok(query.read(applied, &mut data, past).unwrap_or_else(|error| panic!("{error}")))
+        let past = query.reads_past(applied).then_some(&mut past);
+        Ok(query.read((horizon, applied), &mut data, past).unwrap_or_else(|error| panic!("{error}")))
     }
 
     /// The number of superseded versions, and of revisions whose changes are kept.

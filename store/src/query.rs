@@ -1,4 +1,4 @@
-//! Reads of the table beside apply: pages, and what transactions read.
+//! Reads of the table beside apply: pages, histories of keys, and what transactions read.
 //!
 //! What a transaction wrote and read is not recorded with its outcome. It is read from the history at its revision: keys
 //! that its branch had written before at that revision, all else at the one before. So every answer to it is the same.
@@ -6,8 +6,8 @@
 use gometa_proto::{
     ErrorKind,
     v1::{
-        DeleteRange, Deleted, DeletedRange, Error, Page, Range, Txn, TxnAnswer, TxnOperation, TxnOutcome,
-        TxnResult, Written, txn_operation::Operation, txn_result::Result as Answer,
+        DeleteRange, Deleted, DeletedRange, Error, GetHistory, KeyHistory, Page, Range, Txn, TxnAnswer,
+        TxnOperation, TxnOutcome, TxnResult, Written, txn_operation::Operation, txn_result::Result as Answer,
     },
 };
 
@@ -16,6 +16,7 @@ use crate::{
     ranges::{RangesFound, compare_ranges},
     session::Corrupt,
     txn::compare_holds,
+    versions::read_history,
 };
 
 /// A read of the table. All of it sees one moment.
@@ -23,6 +24,8 @@ use crate::{
 pub enum Query {
     /// A page.
     Range(Range),
+    /// A page of the history of a key.
+    History(GetHistory),
     /// A transaction that is a read.
     Txn(Txn),
     /// The results of a transaction that was executed.
@@ -36,6 +39,8 @@ pub enum Query {
 pub enum Found {
     /// To a range.
     Page(Page),
+    /// To the history of a key.
+    History(KeyHistory),
     /// To a transaction.
     Txn(TxnAnswer),
     /// To a transaction that is a read: the ranges that it compares are too large.
@@ -49,7 +54,7 @@ impl Query {
     pub fn revision(&self) -> u64 {
         match self {
             Query::Range(range) => range.at_revision,
-            Query::Txn(_) | Query::Ranges(_) => 0,
+            Query::History(_) | Query::Txn(_) | Query::Ranges(_) => 0,
             Query::Results(_, outcome) => outcome.revision,
         }
     }
@@ -60,25 +65,37 @@ impl Query {
             Query::Results(_, outcome) => {
                 planted!(outcome.revision.saturating_sub(1), reads_results_at_present => applied)
             }
-            Query::Range(_) | Query::Txn(_) | Query::Ranges(_) if self.revision() == 0 => applied,
-            Query::Range(_) | Query::Txn(_) | Query::Ranges(_) => self.revision(),
+            Query::Range(range) if range.at_revision > 0 => range.at_revision,
+            // The history of a key shows what is kept.
+            Query::Range(_) | Query::History(_) | Query::Txn(_) | Query::Ranges(_) => applied,
         }
     }
 
+    /// Whether superseded records are read, if the table has applied `applied`. At the present revision every key has its
+    /// latest record.
+    pub fn reads_past(&self, applied: u64) -> bool {
+        matches!(self, Query::History(_)) || self.lowest(applied) < applied
+    }
+
     /// Reads from a table that has applied `applied`. [`Query::lowest`] is not below its horizon. `data` has the latest
-    /// records, `past` the superseded ones, both of one moment of the table; `past` may be `None` if `lowest` is `applied`.
+    /// records, `past` the superseded ones, both of one moment of the table; `past` may be `None` unless
+    /// [`Query::reads_past`].
     ///
     /// # Errors
     /// [`Corrupt`] if a record cannot be decoded.
     pub fn read<C: Cursor>(
         &self,
-        applied: u64,
+        (horizon, applied): (u64, u64),
         data: &mut C,
         mut past: Option<&mut C>,
     ) -> Result<Found, Corrupt> {
         let lowest = self.lowest(applied);
         match self {
             Query::Range(range) => read_page(range, lowest, data, past).map(Found::Page),
+            Query::History(get) => {
+                let past = past.ok_or_else(|| Corrupt::new("no superseded records to read".to_owned()))?;
+                read_history(get, (horizon, lowest), data, past).map(Found::History)
+            }
             Query::Txn(txn) => {
                 let Some(holding) = compare_ranges(txn, lowest, data, &mut past)? else {
                     return Ok(Found::TooLarge);

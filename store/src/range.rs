@@ -272,12 +272,12 @@ fn seek<C: Cursor>(cursor: &mut C, place: &Place, is_past: bool) -> Result<Optio
     }
 }
 
-fn parse(past: &[u8]) -> Result<(Bytes, u64), Corrupt> {
+pub(crate) fn parse(past: &[u8]) -> Result<(Bytes, u64), Corrupt> {
     parse_past_key(past)
         .ok_or_else(|| Corrupt::new(format!("the history has a record {:?}", Bytes::copy_from_slice(past))))
 }
 
-fn decode(key: &[u8], record: &[u8]) -> Result<KeyRecord, Corrupt> {
+pub(crate) fn decode(key: &[u8], record: &[u8]) -> Result<KeyRecord, Corrupt> {
     KeyRecord::decode(record)
         .map_err(|error| Corrupt::new(format!("record of key {:?}: {error}", Bytes::copy_from_slice(key))))
 }

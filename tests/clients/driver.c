@@ -6,6 +6,7 @@
  * One thread reads lines and takes results from a queue; each caller of a benchmark has its own thread, as is usual
  * with blocking calls.
  */
+#include "history.h"
 #include "settings.h"
 #include "txns.h"
 #include <dlfcn.h>
@@ -77,7 +78,7 @@ typedef struct call {
     /*
      * What its result is: w(ritten), d(eleted), e(ntry), s(tatus), m(embers), r(oles), c(hange), l(eader), a(dvice),
      * p(age), n(umber of keys), t(ransaction); q for the pages of a scan, g for the number of deleted keys, o for
-     * settings, v for the revision of a changed setting.
+     * settings, v for the revision of a changed setting, h for the history of a key.
      */
     char kind;
     gometa_future_t *future;
@@ -224,6 +225,11 @@ static gometa_status_t start(const line_t *line, const gometa_client_t *client, 
     if (strcmp(verb, "txn") == 0) {
         call->kind = 't';
         return start_txn(line, client, future, error);
+    }
+    if (strcmp(verb, "history") == 0) {
+        call->kind = 'h';
+        call->scan.keys_only = flag_of(line, "keys_only");
+        return start_history(line, client, future, error);
     }
     if (strcmp(verb, "settings") == 0) {
         call->kind = 'o';
@@ -409,6 +415,9 @@ static bool end_call(call_t *call)
         break;
     case 't':
         answer_txn(call->number, call->future, &error);
+        break;
+    case 'h':
+        answer_history(call->number, call->future, call->scan.keys_only, &error);
         break;
     case 'o':
         answer_settings(call->number, call->future, &error);

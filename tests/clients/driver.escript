@@ -75,6 +75,15 @@ call(<<"get">>, Client, Fields, Options) ->
     gometa_raw:get(Client, key(Fields), reading(Fields, Options));
 call(<<"range">>, Client, Fields, Options) ->
     with_values(Fields, gometa_raw:range(Client, which(Fields), reading(Fields, Options)));
+call(<<"history">>, Client, Fields, Options) ->
+    Numbers = [{binary_to_atom(Name), number(Name, Fields)}
+               || Name <- [<<"before_revision">>, <<"limit">>], is_map_key(Name, Fields)],
+    KeysOnly = maps:get(<<"keys_only">>, Fields, <<"false">>) =:= <<"true">>,
+    Which = maps:from_list([{keys_only, KeysOnly} | Numbers]),
+    case gometa_raw:history(Client, key(Fields), maps:merge(reading(Fields, Options), Which)) of
+        {ok, Page} -> {ok, Page#{values => not KeysOnly}};
+        Failed -> Failed
+    end;
 call(<<"scan">>, Client, Fields, Options) ->
     with_values(Fields, gometa_raw:scan(Client, which(Fields), reading(Fields, Options)));
 call(<<"count">>, Client, Fields, Options) ->
@@ -150,6 +159,11 @@ outcome(#{entries := Entries}) -> [<<"page:">>, lists:join(<<"+">>, [hex(Key) ||
 outcome({error, #{kind := Kind}}) -> [<<"error:">>, kind(Kind)];
 outcome(not_found) -> <<"absent">>.
 
+%% A version of a key without its value.
+version(#{deleted := true, revision := Revision}) -> [integer_to_binary(Revision), <<":deleted">>];
+version(#{revision := Revision, version := Version, create_revision := Created, value_size := Size}) ->
+    lists:join(<<":">>, [integer_to_binary(Number) || Number <- [Revision, Version, Created, Size]]).
+
 %% The range of a line.
 which(Fields) ->
     Parsers = #{<<"start">> => fun binary:decode_hex/1, <<"end">> => fun binary:decode_hex/1,
@@ -196,6 +210,13 @@ answer(Number, {ok, #{entries := Entries, revision := Revision, next := Next, va
     Groups = length([Entry || #{is_group := true} = Entry <- Entries]),
     say([Number, <<"ok">>, pair(revision, Revision)] ++ Following ++ [[<<"keys=">>, Listed(key)]] ++ Values
         ++ [pair(groups, Groups)]);
+answer(Number, {ok, #{versions := Versions, next_before := Next, values := HasValues} = Page}) ->
+    #{revision := Revision, oldest_revision := Oldest} = Page,
+    Following = [pair(next_before, Next) || Next =/= none],
+    Values = [[<<"values=">>, lists:join(<<",">>, [hex(maps:get(value, Version, <<>>)) || Version <- Versions])]
+              || HasValues],
+    say([Number, <<"ok">>, pair(revision, Revision), pair(oldest_revision, Oldest)] ++ Following
+        ++ [[<<"versions=">>, lists:join(<<",">>, [version(Version) || Version <- Versions])]] ++ Values);
 answer(Number, {ok, #{succeeded := Succeeded, revision := Revision, results := Results}}) ->
     say([Number, <<"ok">>, pair(succeeded, Succeeded), pair(revision, Revision),
          [<<"results=">>, lists:join(<<",">>, [outcome(Result) || Result <- Results])]]);

@@ -28,6 +28,8 @@ RANGE = {
     "consistency": str,
     "min_revision": int,
 }
+# The fields of all reads.
+READ = {**RANGE, "before_revision": int}
 CHANGES = ("promote_member", "remove_member", "replace_member", "cancel_promotion")
 
 
@@ -59,7 +61,7 @@ class Line:
 
     def named(self, *names):
         """Returns those of the fields of a read that the line has, as arguments of a call."""
-        return {name: RANGE[name](self[name]) for name in names if name in self.fields}
+        return {name: READ[name](self[name]) for name in names if name in self.fields}
 
     def arguments(self):
         """Returns the name and the arguments of the client's method."""
@@ -71,6 +73,9 @@ class Line:
             return "entry_at", (self.key(), int(self["at_revision"])), keywords
         if self.verb == "get":
             return "entry", (self.key(),), keywords | self.named("consistency", "min_revision")
+        if self.verb == "history":
+            named = self.named("before_revision", "limit", "keys_only", "consistency", "min_revision")
+            return self.verb, (self.key(),), keywords | named
         if self.verb in ("range", "scan", "count"):
             return self.verb, (), keywords | self.named(*RANGE)
         if self.verb == "digest":
@@ -179,6 +184,18 @@ def entries(line, found):
     return f"{keys}{values} groups={sum(entry.is_group for entry in found)}"
 
 
+def versions(line, page):
+    """Returns the versions of a key as text."""
+    listed = ",".join(
+        f"{version.revision}:deleted"
+        if version.deleted
+        else f"{version.revision}:{version.version}:{version.create_revision}:{version.value_size}"
+        for version in page.versions
+    )
+    values = ",".join(version.value.hex() for version in page.versions)
+    return f"versions={listed}" + ("" if line.fields.get("keys_only") == "true" else f" values={values}")
+
+
 def done(result):
     """Returns the result of an operation of a transaction as text."""
     if result is None:
@@ -207,6 +224,10 @@ def said(line, result):
     if verb == "range":
         following = f" next={result.next.hex()}" if result.next is not None else ""
         return f"ok revision={result.revision}{following} {entries(line, result.entries)}"
+    if verb == "history":
+        following = f" next_before={result.next_before}" if result.next_before is not None else ""
+        oldest = f"oldest_revision={result.oldest_revision}"
+        return f"ok revision={result.revision} {oldest}{following} {versions(line, result)}"
     if verb == "scan":
         return f"ok {entries(line, result)}"
     if verb == "count":

@@ -126,6 +126,17 @@ class Driver:
         following = [] if page.next is None else [f"next={page.next.hex()}"]
         return [f"revision={page.revision}", *following, *entries(fields, page.entries)]
 
+    def do_history(self, client, fields, how):
+        numbers = ("before_revision", "limit", "min_revision")
+        which = {name: int(fields[name]) for name in numbers if name in fields}
+        keys_only, local = fields.get("keys_only") == "true", fields.get("consistency") == "local"
+        page = client.history(key(fields), keys_only=keys_only, local=local, **which, **how)
+        following = [] if page.next_before is None else [f"next_before={page.next_before}"]
+        listed = [f"versions={','.join(map(version, page.versions))}"]
+        if not keys_only:
+            listed.append(f"values={','.join(version.value.hex() for version in page.versions)}")
+        return [f"revision={page.revision}", f"oldest_revision={page.oldest_revision}", *following, *listed]
+
     def do_scan(self, client, fields, how):
         return entries(fields, list(client.scan(which(fields), **how)))
 
@@ -235,6 +246,13 @@ def entries(fields, found):
     if fields.get("keys_only") != "true":
         listed.append(f"values={','.join(entry.value.hex() for entry in found)}")
     return [*listed, f"groups={sum(entry.is_group for entry in found)}"]
+
+
+def version(version):
+    """A version of a key without its value."""
+    if version.deleted:
+        return f"{version.revision}:deleted"
+    return f"{version.revision}:{version.version}:{version.create_revision}:{version.value_size}"
 
 
 def parts(fields, name):

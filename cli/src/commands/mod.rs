@@ -7,6 +7,7 @@ mod completion;
 mod delete;
 mod get;
 mod health;
+mod history;
 mod member;
 mod members;
 mod scan;
@@ -41,6 +42,8 @@ pub(crate) enum Call {
     Ls(scan::List),
     /// Count the keys that begin with a prefix
     Count(scan::Count),
+    /// List the versions of a key that the ensemble keeps, newest first, deletions included
+    History(history::History),
     /// Create or replace a key
     #[command(visible_alias = "put")]
     Set(set::Set),
@@ -78,6 +81,7 @@ impl Call {
             Call::Scan(scan) => scan.run(context, out).await,
             Call::Ls(list) => list.run(context, out).await,
             Call::Count(count) => count.run(context, out).await,
+            Call::History(history) => history.run(context, out).await,
             Call::Set(set) => set.run(context, out).await,
             Call::Add(add) => add.run(context, out).await,
             Call::Cas(cas) => cas.run(context, out).await,

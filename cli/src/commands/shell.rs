@@ -370,7 +370,7 @@ mod tests {
         };
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         assert_eq!(complete("s"), (0, words(&["scan", "set", "settings", "status"])));
-        assert_eq!(complete("h"), (0, words(&["health", "help"])));
+        assert_eq!(complete("h"), (0, words(&["history", "health", "help"])));
         assert_eq!(complete("help me"), (5, words(&["members", "member"])));
         assert_eq!(complete("get k --l"), (6, words(&["--local"])));
         assert_eq!(complete("get k -o j"), (9, words(&["json"])));

@@ -13,3 +13,4 @@ mod observed;
 mod pages;
 mod routing;
 mod transactions;
+mod versions;

@@ -1,4 +1,4 @@
-//! Queries: pages and reads of transactions; raising the horizon of the history.
+//! Queries: pages, histories of keys and reads of transactions; raising the horizon of the history.
 
 use gometa_proto::{
     ErrorKind, Setting,
@@ -23,6 +23,12 @@ impl<T: Table> Node<T> {
     pub(super) fn range(&mut self, client: ClientId, id: u64, deadline: Ticks, range: v1::Range) {
         let (consistency, min_revision) = (range.consistency(), range.min_revision);
         self.query(client, id, deadline, Query::Range(range), consistency, min_revision);
+    }
+
+    /// The versions of a key.
+    pub(super) fn history(&mut self, client: ClientId, id: u64, deadline: Ticks, get: v1::GetHistory) {
+        let (consistency, min_revision) = (get.consistency(), get.min_revision);
+        self.query(client, id, deadline, Query::History(get), consistency, min_revision);
     }
 
     /// A transaction that is a read.
@@ -124,6 +130,10 @@ impl<T: Table> Node<T> {
             (Ok(Found::Page(page)), _) => {
                 self.reads.account(client, reads::page_size(&page));
                 self.respond_to(ticket, Answer::Page(page));
+            }
+            (Ok(Found::History(history)), _) => {
+                self.reads.account(client, reads::history_size(&history));
+                self.respond_to(ticket, Answer::KeyHistory(history));
             }
             (Ok(Found::Txn(answer)), _) => {
                 self.reads.account(client, reads::txn_size(&answer));

@@ -40,6 +40,7 @@ impl<T: Table> Node<T> {
             Some(ref operation) if operation.is_write() => self.write(client, deadline, request),
             Some(Operation::Get(get)) => self.get(client, id, deadline, get),
             Some(Operation::Range(range)) => self.range(client, id, deadline, range),
+            Some(Operation::GetHistory(get)) => self.history(client, id, deadline, get),
             Some(Operation::Txn(txn)) => self.read_txn(client, id, deadline, txn),
             Some(Operation::Status(_)) => {
                 let status = self.sources().status(&self.store);

@@ -125,14 +125,12 @@ fn read(database: &Database, query: &Query) -> Result<Result<Found, u64>, String
         Some(record) => horizon_of(&record).map_err(|error| error.to_string())?,
         None => 0,
     };
-    let lowest = query.lowest(applied);
-    if let Err(horizon) = check_horizon(lowest, horizon) {
+    if let Err(horizon) = check_horizon(query.lowest(applied), horizon) {
         return Ok(Err(horizon));
     }
     let mut data = Records::new(database, &snapshot, DATA);
-    // At the present revision every key has its latest record.
-    let mut past = (lowest < applied).then(|| Records::new(database, &snapshot, PAST));
-    let found = query.read(applied, &mut data, past.as_mut());
+    let mut past = query.reads_past(applied).then(|| Records::new(database, &snapshot, PAST));
+    let found = query.read((horizon, applied), &mut data, past.as_mut());
     for cursor in [Some(data), past].into_iter().flatten() {
         cursor.records.status().map_err(|error| one_line(&error))?;
     }

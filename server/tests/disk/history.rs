@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use gometa_proto::v1::{
-    Compare, Delete, Get, RaiseHorizon, Range, Set, Txn, TxnOperation, TxnOutcome, command::Body,
+    Compare, Delete, Get, GetHistory, RaiseHorizon, Range, Set, Txn, TxnOperation, TxnOutcome, command::Body,
     compare::Operand, txn_operation::Operation,
 };
 use gometa_sim::contract::Write;
@@ -74,8 +74,15 @@ fn compare(opened: &mut Opened, expected: &MemoryTable, random: &mut Random) {
     verify_changes(&opened.disk.table).unwrap();
     for _ in 0..200 {
         let range = range(random, applied);
-        let query = match random.below(4) {
+        let query = match random.below(5) {
             0 => Query::Txn(txn(random, range)),
+            4 => Query::History(GetHistory {
+                key: Bytes::from_static(KEYS[random.below(6) as usize].as_bytes()),
+                before_revision: if random.below(2) == 0 { 0 } else { random.below(applied + 2) },
+                limit: random.below(4),
+                keys_only: random.below(4) == 0,
+                ..GetHistory::default()
+            }),
             1 => {
                 let revision = 1 + random.below(applied.max(1));
                 Query::Results(txn(random, range), TxnOutcome { revision, succeeded: random.below(3) > 0 })

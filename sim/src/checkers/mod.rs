@@ -21,6 +21,7 @@
 //! | `handovers` | 23 transfer |
 //! | `pages` | 24 pages |
 //! | `txns` | 25 transactions |
+//! | `versions` | 26 versions |
 //! | `branches` | what a transaction comes to, naively |
 //! | `serving` | rule 20: a node that serves has applied what it must |
 //!
@@ -46,6 +47,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod txns;
+mod versions;
 
 use gometa_node::Event;
 use gometa_proto::v1::{Request, Response, View};

@@ -34,6 +34,8 @@ pub(super) struct Model {
     done: BTreeMap<(u64, u64), (u64, CommandOutcome)>,
     /// The highest horizon of the history so far.
     pub(super) horizon: u64,
+    /// Ascending by counter: the horizon as that entry left it.
+    horizons: Vec<(u64, u64)>,
     /// Entries whose write had happened before.
     pub(super) suppressed: u64,
 }
@@ -64,6 +66,18 @@ impl Model {
     /// Every key that is there at a revision, ascending.
     pub(super) fn keys_at(&self, revision: u64) -> impl Iterator<Item = (&Bytes, &KeyRecord)> {
         self.keys.keys().filter_map(move |key| Some((key, self.key_at(key, revision)?)))
+    }
+
+    /// The horizon at a revision.
+    pub(super) fn horizon_at(&self, revision: u64) -> u64 {
+        let after = self.horizons.partition_point(|(counter, _)| *counter <= revision);
+        after.checked_sub(1).map_or(0, |last| self.horizons[last].1)
+    }
+
+    /// What a key became, newest first: the revision, and its record unless that deleted it.
+    pub(super) fn states(&self, key: &[u8]) -> impl Iterator<Item = (u64, Option<&KeyRecord>)> {
+        let states = self.keys.get(key).into_iter().flatten().rev();
+        states.map(|(counter, record)| (*counter, record.as_ref()))
     }
 
     /// Every key that ever was, ascending.
@@ -100,6 +114,7 @@ impl Model {
             }
             Some(Body::RaiseHorizon(raise)) => {
                 self.horizon = self.horizon.max(raise.horizon.min(counter));
+                self.horizons.push((counter, self.horizon));
                 only(CommandOutcome::default())
             }
             Some(Body::Write(write)) => {

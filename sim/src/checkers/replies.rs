@@ -15,7 +15,7 @@ use gometa_proto::v1::{
     command_outcome::Result as Outcome, request::Operation, response::Result as Answer,
 };
 
-use super::{Check, Violation, ensure, model::Model, pages, txns};
+use super::{Check, Violation, ensure, model::Model, pages, txns, versions};
 
 const REPLY: &str = "18 a reply follows from the log";
 const REAL_TIME: &str = "18 real-time order";
@@ -169,6 +169,14 @@ impl Replies {
                     "n{node} has not been up to date since its start, and answers {range:?} with {answer:?}"
                 );
                 pages::judge(model, node, asked.shown, range, response, answer)?;
+            }
+            Some(Operation::GetHistory(get)) => {
+                ensure!(
+                    up_to_date || matches!(answer, Answer::Error(_)),
+                    READ,
+                    "n{node} has not been up to date since its start, and answers {get:?} with {answer:?}"
+                );
+                versions::judge(model, node, asked.shown, get, response, answer)?;
             }
             Some(operation @ Operation::Txn(txn)) if !operation.is_write() => {
                 ensure!(

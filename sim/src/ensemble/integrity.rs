@@ -85,7 +85,9 @@ impl Ensemble {
     /// What a client is sent by a node with an altered record: no value.
     pub(super) fn withhold(&self, node: usize, response: Response) -> Response {
         let outcome = match response.result {
-            Some(response::Result::Entry(_) | response::Result::Page(_)) => Outcome::NotApplied,
+            Some(
+                response::Result::Entry(_) | response::Result::Page(_) | response::Result::KeyHistory(_),
+            ) => Outcome::NotApplied,
             Some(response::Result::Txn(_)) => Outcome::Unknown,
             _ => return response,
         };

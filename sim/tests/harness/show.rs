@@ -85,6 +85,7 @@ pub(crate) fn answer(response: &Response) -> String {
         Some(Answer::Deleted(deleted)) => format!("deleted at {}", deleted.revision),
         Some(Answer::Entry(entry)) => entry_found(entry),
         Some(Answer::Page(page)) => format!("{} entries", page.count),
+        Some(Answer::KeyHistory(page)) => format!("{} versions", page.versions.len()),
         Some(Answer::Txn(answer)) => format!("transaction {} at {}", answer.succeeded, answer.revision),
         Some(Answer::Settings(settings)) => format!("{} settings", settings.settings.len()),
         Some(Answer::Status(_)) => "its status".to_owned(),

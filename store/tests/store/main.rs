@@ -5,3 +5,4 @@ mod model;
 mod operations;
 mod sessions;
 mod txns;
+mod versions;

@@ -23,6 +23,7 @@ use super::{
     model::{KEYS, ModelKey, entries, key},
     nonce, open, opened, set,
     txn::{TxnStep, check_results, transact},
+    versions::check_versions,
     written,
 };
 
@@ -663,6 +664,7 @@ impl Comparison {
             }
         }
         check_results(&table, horizon, &self.model.transacted);
+        check_versions(&table, horizon, past);
         let mut changes = BTreeMap::new();
         table.scan_changes(&mut |revision, record| {
             let record = ChangeRecord::decode(record).unwrap_or_else(|error| panic!("{error}"));

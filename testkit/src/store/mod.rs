@@ -3,6 +3,7 @@
 pub mod history;
 mod model;
 pub mod txn;
+mod versions;
 
 use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 

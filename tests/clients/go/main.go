@@ -123,6 +123,18 @@ func (c command) keys() gometa.Range {
 	}
 }
 
+// versions are which versions of a key to read.
+func (c command) versions() gometa.HistoryOptions {
+	options := gometa.HistoryOptions{KeysOnly: c.flag("keys_only")}
+	if c.has("before_revision") {
+		options.BeforeRevision = c.unsigned("before_revision")
+	}
+	if c.has("limit") {
+		options.Limit = c.unsigned("limit")
+	}
+	return options
+}
+
 func (c command) key() string {
 	return string(c.bytes("key"))
 }
@@ -249,6 +261,9 @@ func call(ctx context.Context, client *gometa.Client, line command) (string, err
 	case "count":
 		count, err := client.Count(ctx, line.keys(), reading(line)...)
 		return fmt.Sprintf("count=%d", count), err
+	case "history":
+		history, err := client.History(ctx, line.key(), line.versions(), reading(line)...)
+		return versioned(history, line.flag("keys_only")), err
 	case "delete_prefix":
 		deleted, err := client.DeletePrefix(ctx, string(line.bytes("prefix")))
 		return fmt.Sprintf("deleted=%d", deleted), err
@@ -323,6 +338,29 @@ func shown(entries []gometa.Entry, keysOnly bool) string {
 		text += " values=" + strings.Join(values, ",")
 	}
 	return fmt.Sprintf("%s groups=%d", text, groups)
+}
+
+// versioned is the versions of a key as text.
+func versioned(history gometa.KeyHistory, keysOnly bool) string {
+	var versions, values []string
+	for _, version := range history.Versions {
+		if version.Deleted {
+			versions = append(versions, fmt.Sprintf("%d:deleted", version.Revision))
+		} else {
+			versions = append(versions, fmt.Sprintf("%d:%d:%d:%d", version.Revision, version.Version,
+				version.CreateRevision, version.ValueSize))
+		}
+		values = append(values, hex.EncodeToString(version.Value))
+	}
+	text := fmt.Sprintf("revision=%d oldest_revision=%d", history.Revision, history.OldestRevision)
+	if history.NextBefore != 0 {
+		text += fmt.Sprintf(" next_before=%d", history.NextBefore)
+	}
+	text += " versions=" + strings.Join(versions, ",")
+	if !keysOnly {
+		text += " values=" + strings.Join(values, ",")
+	}
+	return text
 }
 
 // scanned reads a scan to its end.

@@ -12,8 +12,9 @@ use std::{
 
 use anyhow::Context as _;
 use gometa_client::{
-    Arguments, Client, Deleted, Entry, Error, ErrorKind, MembersChanged, MembersVersion, Membership,
-    Operation, Outcome, Page, Range, ReadOptions, Reply, Request, Transaction, Written, blocking,
+    Arguments, Client, Deleted, Entry, Error, ErrorKind, HistoryOptions, KeyHistory, KeyVersion,
+    MembersChanged, MembersVersion, Membership, Operation, Outcome, Page, Range, ReadOptions, Reply, Request,
+    Transaction, Written, blocking,
 };
 use gometa_tests::{
     clients::{
@@ -180,6 +181,10 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
         "scan" => scan(&client, line).await?,
         "digest" => digest(&client, line).await?,
         "count" => client.count(range(line)?).await.map(|count| format!("ok count={count}")),
+        "history" => {
+            let history = client.history_with(key()?, history_options(line)?).await;
+            history.map(|history| history_text(line, &history))
+        }
         "delete_prefix" => {
             let deleted = client.delete_prefix(line.bytes("prefix")?).await;
             deleted.map(|deleted| format!("ok deleted={deleted}"))
@@ -251,6 +256,37 @@ fn read_options(line: &Line) -> anyhow::Result<ReadOptions> {
         Some("local") => ReadOptions::local().with_min_revision(min_revision),
         _ => ReadOptions::default(),
     })
+}
+
+fn history_options(line: &Line) -> anyhow::Result<HistoryOptions> {
+    let options = HistoryOptions::default()
+        .before_revision(line.number("before_revision")?.unwrap_or(0))
+        .limit(line.number("limit")?.unwrap_or(0))
+        .options(read_options(line)?);
+    Ok(if line.field("keys_only") == Some("true") { options.keys_only() } else { options })
+}
+
+fn history_text(line: &Line, history: &KeyHistory) -> String {
+    let version = |version: &KeyVersion| {
+        let KeyVersion { revision, version: number, create_revision, value_size, .. } = version;
+        match version.deleted {
+            true => format!("{revision}:deleted"),
+            false => format!("{revision}:{number}:{create_revision}:{value_size}"),
+        }
+    };
+    let listed = |part: &dyn Fn(&KeyVersion) -> String| {
+        history.versions.iter().map(part).collect::<Vec<_>>().join(",")
+    };
+    let KeyHistory { revision, oldest_revision, next_before, .. } = history;
+    let mut text = format!("ok revision={revision} oldest_revision={oldest_revision}");
+    if let Some(next) = next_before {
+        text += &format!(" next_before={next}");
+    }
+    text += &format!(" versions={}", listed(&version));
+    if line.field("keys_only") != Some("true") {
+        text += &format!(" values={}", listed(&|version| hex(&version.value)));
+    }
+    text
 }
 
 fn range(line: &Line) -> anyhow::Result<Range> {

@@ -174,6 +174,9 @@ fn about_key(line: &Line, guard: Option<OsString>) -> anyhow::Result<Vec<OsStrin
     for (name, value) in &line.fields {
         match name.as_str() {
             "revision" if line.verb == "delete" => arguments.push(format!("--revision={value}").into()),
+            "before_revision" => arguments.push(format!("--before={value}").into()),
+            "limit" => arguments.push(format!("--limit={value}").into()),
+            "keys_only" if value == "true" => arguments.push("--keys-only".into()),
             "at_revision" => arguments.push(format!("--at={value}").into()),
             "min_revision" => arguments.push(format!("--min-revision={value}").into()),
             "consistency" if value == "local" => arguments.push("--local".into()),
@@ -304,8 +307,12 @@ fn about_members(line: &Line) -> anyhow::Result<Vec<OsString>> {
 }
 
 fn answer(line: &Line, status: Option<i32>, out: &[u8], err: &[u8]) -> anyhow::Result<Answer> {
+    let history = line.verb == "history";
+    if history && status == Some(0) {
+        return Ok(Answer::Ok(versions(out, line.field("keys_only") == Some("true"))?));
+    }
     // A scan that fails has printed the entries before.
-    let scan = line.verb == "scan";
+    let scan = line.verb == "scan" || history;
     if scan && status == Some(0) {
         return Ok(Answer::Ok(scanned(out, line.field("keys_only") == Some("true"))?));
     }
@@ -449,6 +456,38 @@ fn settings(out: &[u8]) -> anyhow::Result<BTreeMap<String, String>> {
         .collect()
 }
 
+/// The versions of a key. The command prints all pages, and where the history begins only with a version.
+fn versions(out: &[u8], keys_only: bool) -> anyhow::Result<BTreeMap<String, String>> {
+    let (mut versions, mut values) = (Vec::new(), Vec::new());
+    let mut fields = BTreeMap::new();
+    for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let version: Value = serde_json::from_slice(line).context("gometa printed no JSON")?;
+        let number = |name: &str| {
+            version[name]
+                .as_u64()
+                .map(|number| number.to_string())
+                .with_context(|| format!("no {name}: {version}"))
+        };
+        let mut parts = vec![number("revision")?];
+        match version["change"].as_str() {
+            Some("deleted") => parts.push("deleted".to_owned()),
+            _ => parts.extend([number("version")?, number("create_revision")?, number("value_size")?]),
+        }
+        versions.push(parts.join(":"));
+        values.push(match (version["value"].as_str(), version["value_base64"].as_str()) {
+            (Some(text), _) => hex(text.as_bytes()),
+            (None, Some(base64)) => hex(&unbase64(base64)),
+            (None, None) => String::new(),
+        });
+        fields.insert("oldest_revision".to_owned(), number("oldest_revision")?);
+    }
+    fields.insert("versions".to_owned(), versions.join(","));
+    if !keys_only {
+        fields.insert("values".to_owned(), values.join(","));
+    }
+    Ok(fields)
+}
+
 /// An id of 16 hexadecimal digits as a decimal number; other texts as they are.
 fn decimal(text: &str) -> String {
     u64::from_str_radix(text, 16).map_or_else(|_| text.to_owned(), |id| id.to_string())
@@ -564,6 +603,27 @@ mod tests {
         assert!(scanned(b"{\"key\":\"a\"}\n", false).is_err());
         let fields = scanned(b"", true).unwrap();
         assert_eq!((fields["keys"].as_str(), fields.get("values")), ("", None));
+    }
+
+    #[test]
+    fn histories_become_commands_and_their_versions_are_read() {
+        let (_, line) =
+            Line::parse("7 history client=1 key=6b before_revision=9 limit=2 keys_only=true consistency=local min_revision=3")
+                .unwrap();
+        let words = about_key(&line, None).unwrap();
+        let words: Vec<_> = words.iter().map(|word| word.to_str().unwrap()).collect();
+        let expected =
+            ["history", "--before=9", "--limit=2", "--keys-only", "--local", "--min-revision=3", "--", "k"];
+        assert_eq!(words.iter().collect::<BTreeSet<_>>(), expected.iter().collect());
+        let out =
+            b"{\"revision\":7,\"change\":\"changed\",\"version\":2,\"create_revision\":3,\"value_size\":1,\
+                    \"value_base64\":\"/w==\",\"oldest_revision\":1}\n\
+                    {\"revision\":5,\"change\":\"deleted\",\"oldest_revision\":1}\n";
+        let fields = versions(out, false).unwrap();
+        let fields: Vec<_> = fields.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        assert_eq!(fields, [("oldest_revision", "1"), ("values", "ff,"), ("versions", "7:2:3:1,5:deleted")]);
+        assert_eq!(versions(b"", true).unwrap().len(), 1);
+        assert!(versions(b"{\"revision\":7}\n", true).is_err());
     }
 
     #[test]

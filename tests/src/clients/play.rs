@@ -257,6 +257,9 @@ impl Play<'_> {
         if let Some(revision) = &call.at_revision {
             line = line.with("at_revision", self.number(revision)?);
         }
+        if let Some(revision) = &call.before_revision {
+            line = line.with("before_revision", self.number(revision)?);
+        }
         if let Some(limit) = call.limit {
             line = line.with("limit", limit);
         }
@@ -339,6 +342,11 @@ impl Play<'_> {
                 ("keys" | "values", Value::Array(_)) => {
                     self.same_list(name, found, &serde_json::from_value::<Vec<Listed>>(wanted.clone())?)?;
                 }
+                ("versions", Value::Array(wanted)) => {
+                    let wanted = wanted.iter().map(|version| self.version(version));
+                    let wanted = wanted.collect::<anyhow::Result<Vec<_>>>()?.join(",");
+                    ensure!(*found == wanted, "versions: {wanted} wanted");
+                }
                 ("results", wanted) => {
                     let wanted: Vec<Done> = serde_json::from_value(wanted.clone())?;
                     let wanted = wanted.iter().map(|done| self.done(done, index));
@@ -374,6 +382,16 @@ impl Play<'_> {
             self.saved.insert(saved.clone(), found.clone());
         }
         Ok(())
+    }
+
+    /// An expected version of a key, as the answers have it.
+    fn version(&self, version: &Value) -> anyhow::Result<String> {
+        let parts = version.as_array().with_context(|| format!("{version} is no version"))?;
+        let part = |part: &Value| match part.as_str() {
+            Some("deleted") => Ok("deleted".to_owned()),
+            _ => Ok(self.number(part)?.to_string()),
+        };
+        Ok(parts.iter().map(part).collect::<anyhow::Result<Vec<_>>>()?.join(":"))
     }
 
     /// The expected result of an operation of a transaction, as the answers have it.

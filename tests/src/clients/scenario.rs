@@ -99,11 +99,13 @@ pub struct Call {
     pub prefix: Option<Bytes>,
     /// The revision to read at: a number, or `"$name"` for one that was saved.
     pub at_revision: Option<Value>,
-    /// The most entries of a range.
+    /// The most entries of a range, or versions of a key.
     pub limit: Option<u64>,
+    /// Only versions of a key below this revision: a number, or `"$name"` for one that was saved.
+    pub before_revision: Option<Value>,
     /// Whether a range is in descending order.
     pub reverse: Option<bool>,
-    /// Whether a range has no values.
+    /// Whether a range, or the history of a key, has no values.
     pub keys_only: Option<bool>,
     /// What ends a group of a range.
     pub delimiter: Option<Bytes>,
@@ -139,8 +141,8 @@ pub struct Call {
     pub timeout_ms: Option<u64>,
     /// The expected results: a number, `"$name"`, a word, any of several words, or `{"above": …}`; null if the answer must not
     /// have it. `value` is [`Bytes`], `keys` and `values` are arrays of [`Listed`], `results` one
-    /// of [`Done`]. Of a reason, words in it; `""` if there must
-    /// be none.
+    /// of [`Done`]; `versions` is an array of `[REVISION, VERSION, CREATE_REVISION, SIZE]` and `[REVISION, "deleted"]`. Of a
+    /// reason, words in it; `""` if there must be none.
     pub ok: Option<BTreeMap<String, Value>>,
     /// The expected failure.
     pub error: Option<Wanted>,

@@ -83,6 +83,36 @@ async fn a_scan_shows_one_moment_on_every_node_also_while_leaders_are_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_makes_no_sense_is_refused_with_the_bound() {
+    let ensemble = Ensemble::start(1).await;
+    let client = ensemble.client(TIMEOUT);
+    let revision = client.set("k", "v").await.unwrap().revision;
+    let mut wire = Wire::connect(&ensemble.request(0)).await;
+    let mut ask = async |get: v1::GetHistory| {
+        let id = wire.ask(None, Some(Operation::GetHistory(get))).await;
+        wire.answer(id).await
+    };
+    for (get, kind, words) in [
+        (v1::GetHistory::default(), 1, "empty"),
+        (v1::GetHistory { key: vec![1; 4_097].into(), ..Default::default() }, 9, "4096"),
+        (v1::GetHistory { key: "k".into(), consistency: 7, ..Default::default() }, 17, "consistency 7"),
+    ] {
+        match ask(get.clone()).await {
+            response::Result::Error(error) => {
+                assert_eq!(error.kind, kind, "{get:?}: {error:?}");
+                assert!(error.message.contains(words), "{get:?}: {error:?}");
+            }
+            other => panic!("{get:?}: {other:?}"),
+        }
+    }
+    for (before_revision, count) in [(0, 1), (u64::MAX, 1), (revision + 1, 1), (revision, 0), (1, 0)] {
+        let get = v1::GetHistory { key: "k".into(), before_revision, limit: u64::MAX, ..Default::default() };
+        let response::Result::KeyHistory(page) = ask(get.clone()).await else { panic!("{get:?}") };
+        assert_eq!((page.versions.len(), page.next_before), (count, 0), "{get:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_range_that_makes_no_sense_is_refused_with_the_bound() {
     let ensemble = Ensemble::start(1).await;
     let client = ensemble.client(TIMEOUT);

@@ -155,6 +155,14 @@ async fn ranges_are_read_from_c() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_history_of_a_key_is_read_from_c() {
+    let ensemble = Ensemble::start(3).await;
+    let history = compile("ffi/c/history.c", ensemble.scratch());
+    let command = command(&history, &["1", &ensemble.requests_from(0).join(",")]);
+    assert_eq!(run(command, ensemble.scratch(), "", RUN_MAX).await, "passed\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transactions_are_executed_from_c() {
     let ensemble = Ensemble::start(3).await;
     let txns = compile("ffi/c/txns.c", ensemble.scratch());

@@ -40,6 +40,14 @@ async fn valgrind_finds_no_error_in_ranges() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn valgrind_finds_no_error_in_histories() {
+    let ensemble = Ensemble::start(3).await;
+    let history = compile("ffi/c/history.c", ensemble.scratch());
+    let peers = ensemble.requests_from(0).join(",");
+    assert_eq!(check(&history, &[PATIENCE, &peers], &[]).await, "passed\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn valgrind_finds_no_error_in_transactions() {
     let ensemble = Ensemble::start(3).await;
     let txns = compile("ffi/c/txns.c", ensemble.scratch());

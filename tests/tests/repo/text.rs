@@ -10,7 +10,7 @@ const APART: &str = "server/src/disk/";
 
 /// Exceptions: path, maximum lines, reason. An exception that is not needed any more is a fault.
 pub(crate) const LONG_FILES: &[(&str, usize, &str)] =
-    &[("include/gometa.h", 1600, "generated: the reference of the library, by noun")];
+    &[("include/gometa.h", 1800, "generated: the reference of the library, by noun")];
 
 fn lines_max(path: &str) -> usize {
     let production = PRODUCTION.iter().any(|start| path.starts_with(start)) && !path.starts_with(APART);
