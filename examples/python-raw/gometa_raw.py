@@ -6,9 +6,9 @@
         written = client.set(b"k", b"v")
         print(client.get(b"k").value, written.revision)
 
-Copy this file and gometa_wire.py into a program that can have no other library, or read them beside docs/wire.md to
-write the same in another language. The other one is about bytes: protobuf, frames, one connection. This one is about
-what a client does with them: which node, how often, what an error may promise.
+Copy this file, gometa_messages.py and gometa_wire.py into a program that can have no other library, or read them
+beside docs/wire.md to write the same in another language. The others are about bytes: messages, one connection. This
+one is about what a client does with them: which node, how often, what an error may promise.
 
 A client may be used by any number of threads. Their calls share one connection, and answers find their call by the
 request's id. Every call has a mailbox, in which everything arrives that can happen to it: its answer, the end of its
@@ -23,13 +23,12 @@ import queue
 import threading
 import time
 
-from gometa_wire import (
-    KINDS, LASTING, PROTOCOL, KEEPALIVE_INTERVAL, VARINT,
-    Compare, Connection, Deleted, DeletedRange, Entry, GometaError, Guard, KeyHistory, KeyVersion, Member, MemberRecord,
-    MembersChanged, Membership, MembersVersion, NodeStatus, Op, Page, Peer, Range, Setting, Snapshot, StopAdvice,
-    Storage, Transacted, View, Written,
-    addresses, blob, checked, fixed64, jitter, uint, varint,
+from gometa_messages import (
+    KINDS, LASTING, VARINT, Compare, Deleted, DeletedRange, Entry, GometaError, Guard, KeyHistory, KeyVersion,
+    Member, MemberRecord, MembersChanged, Membership, MembersVersion, NodeStatus, Op, Page, Peer, Range, Setting,
+    Snapshot, StopAdvice, Storage, Transacted, View, Written, blob, fixed64, uint, varint,
 )
+from gometa_wire import KEEPALIVE_INTERVAL, PROTOCOL, Connection, addresses, checked, jitter
 
 __all__ = [
     "KINDS",
