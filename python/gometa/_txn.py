@@ -11,10 +11,10 @@ Relation = Literal["=", "!=", "<", ">"]
 """How a fact of a key, on the left, relates to an operand. Values are ordered by their bytes."""
 
 OpResult = Union[Written, Deleted, Entry, Page, DeletedRange, GometaError, None]
-"""The result of an operation: of a set, a delete, a get, a range, a delete_range. ``None``: the key of a get did not exist. An
-error: the operation was executed, but its result is not in the answer; ``TooLargeError``: the answer is full,
-read the rest at the revision ``actual_revision``; ``CompactedError``: the history of the ensemble begins behind
-the transaction now."""
+"""The result of an operation: of a set, a delete, a get, a range, a delete_range. ``None``: the key of a get did
+not exist. An error: the operation was executed, but its result is not in the answer; ``TooLargeError``: the answer
+is full, read the rest at the revision ``actual_revision``; ``CompactedError``: the history of the ensemble begins
+behind the transaction now."""
 
 _Self = TypeVar("_Self", bound="TxnBase")
 
@@ -52,13 +52,12 @@ class Compare(NamedTuple):
         """The key does not exist."""
         return Compare(key, "mod_revision", "=", 0)
 
-
     @staticmethod
     def range(
         prefix: BytesLike = b"", *, count: int, revision: int, start: BytesLike = b"", end: BytesLike = b""
     ) -> Compare:
-        """The range has exactly ``count`` keys, and none of them was written after ``revision``: it is as a scan at
-        that revision found it. At most 1,000 keys, in all comparisons of a transaction together."""
+        """The range has exactly ``count`` keys, and none of them was written after ``revision``: it is as a scan
+        at that revision found it. At most 1,000 keys, in all comparisons of a transaction together."""
         return Compare(b"", "range", "=", (prefix, start, end, count, revision))
 
     @staticmethod
@@ -103,11 +102,10 @@ class Op(NamedTuple):
         keys."""
         return Op("range", (prefix, start, end, 0, limit, reverse, keys_only, delimiter, "linearizable", 0))
 
-
     @staticmethod
     def delete_range(prefix: BytesLike = b"", *, start: BytesLike = b"", end: BytesLike = b"") -> Op:
-        """Removes all keys of a range, which has a prefix, a start or an end: at most 1,000, less the number of the
-        other writes of the branch, with at most 1 MiB of key bytes. The branch writes none of these keys
+        """Removes all keys of a range, which has a prefix, a start or an end: at most 1,000, less the number of
+        the other writes of the branch, with at most 1 MiB of key bytes. The branch writes none of these keys
         otherwise."""
         return Op("delete_range", (prefix, start, end))
 

@@ -27,7 +27,7 @@ class Written(NamedTuple):
 class DeletedRange(NamedTuple):
     """The result of the deletion of a range, which is an operation of a transaction."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # It hides the method of tuples.
     """The number of deleted keys."""
     revision: int
     """The revision of the deletion, 0 if there was no key."""

@@ -87,7 +87,7 @@ impl Query {
         &self,
         (horizon, applied): (u64, u64),
         data: &mut C,
-        mut past: Option<&mut C>,
+        past: Option<&mut C>,
     ) -> Result<Found, Corrupt> {
         let lowest = self.lowest(applied);
         match self {
@@ -97,7 +97,7 @@ impl Query {
                 read_history(get, (horizon, lowest), data, past).map(Found::History)
             }
             Query::Txn(txn) => {
-                let Some(holding) = compare_ranges(txn, lowest, data, &mut past)? else {
+                let Some(holding) = compare_ranges(txn, lowest, data)? else {
                     return Ok(Found::TooLarge);
                 };
                 let mut succeeded = holding.into_iter().all(|holds| holds);

@@ -101,31 +101,31 @@ pub(crate) fn read_page_within<C: Cursor>(
         }
         room.keys -= 1;
         let record = reader.record_at(&key)?;
-        let mut group = None;
+        let (mut group, mut found) = (None, None);
         if let Some(record) = record {
             group = group_of(range, &key);
-            let entry = match &group {
-                Some(group) => Entry { key: group.clone(), is_group: true, ..Entry::default() },
-                None if range.keys_only || range.count_only => {
-                    entry(key.clone(), KeyRecord { value: Bytes::new(), ..record })
-                }
-                None => entry(key.clone(), record),
-            };
-            if !range.count_only {
-                if !room.take(entry.key.len() + entry.value.len()) {
-                    page.next = continuation(range, key);
-                    return Ok(page);
-                }
-                page.entries.push(entry);
+            let shown = group.as_ref().unwrap_or(&key);
+            let value = if group.is_some() || range.keys_only { 0 } else { record.value.len() };
+            if !range.count_only && !room.take(shown.len() + value) {
+                page.next = continuation(range, key);
+                return Ok(page);
             }
             page.count += 1;
+            found = Some(record);
         }
-        place = match (group, range.reverse) {
+        match &group {
             // No other key of the group is looked at.
-            (Some(group), false) => Place::behind(&group),
-            (None, false) => Place::At(successor(&key)),
-            (group, true) => Place::Below(group.unwrap_or(key)),
-        };
+            Some(group) => place.pass_prefix(group, range.reverse),
+            None => place.pass(&key, range.reverse),
+        }
+        // The key is moved into its entry: a clone would be an allocation for each.
+        if let Some(record) = found.filter(|_| !range.count_only) {
+            page.entries.push(match group {
+                Some(group) => Entry { key: group, is_group: true, ..Entry::default() },
+                None if range.keys_only => entry(key, KeyRecord { value: Bytes::new(), ..record }),
+                None => entry(key, record),
+            });
+        }
     }
     Ok(page)
 }
@@ -170,12 +170,12 @@ fn group_of(range: &Range, key: &Bytes) -> Option<Bytes> {
     Some(key.slice(..begin + at + delimiter.len()))
 }
 
-/// Where to go on reading.
+/// Where to go on reading. The buffer is used again for each key.
 pub(crate) enum Place {
     /// Ascending: at this key or above.
-    At(Bytes),
+    At(Vec<u8>),
     /// Descending: below this key.
-    Below(Bytes),
+    Below(Vec<u8>),
     /// Descending: from the last key on.
     Last,
     /// No key is left.
@@ -183,39 +183,65 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// Ascending: behind all keys that begin with a prefix.
-    fn behind(prefix: &[u8]) -> Place {
-        end_of_prefix(prefix).map_or(Place::End, Place::At)
+    /// Goes behind a key in the direction of reading.
+    pub(crate) fn pass(&mut self, key: &[u8], reverse: bool) {
+        let mut buffer = self.take();
+        buffer.extend_from_slice(key);
+        if reverse {
+            *self = Place::Below(buffer);
+        } else {
+            // The lowest key above it.
+            buffer.push(0);
+            *self = Place::At(buffer);
+        }
+    }
+
+    /// Goes behind all keys that begin with a prefix.
+    fn pass_prefix(&mut self, prefix: &[u8], reverse: bool) {
+        if reverse {
+            return self.pass(prefix, true);
+        }
+        *self = end_of_prefix(prefix).map_or(Place::End, |end| Place::At(end.into()));
+    }
+
+    /// The buffer, empty.
+    fn take(&mut self) -> Vec<u8> {
+        match std::mem::replace(self, Place::End) {
+            Place::At(mut buffer) | Place::Below(mut buffer) => {
+                buffer.clear();
+                buffer
+            }
+            Place::Last | Place::End => Vec::new(),
+        }
     }
 }
 
 /// Reads the keys of a range in order, from both kinds of records.
 pub(crate) struct Reader<'a, C> {
-    pub(crate) bounds: Bounds,
-    pub(crate) reverse: bool,
-    pub(crate) revision: u64,
-    pub(crate) data: &'a mut C,
-    pub(crate) past: Option<&'a mut C>,
+    bounds: Bounds,
+    reverse: bool,
+    revision: u64,
+    data: &'a mut C,
+    past: Option<&'a mut C>,
 }
 
-impl<C: Cursor> Reader<'_, C> {
+impl<'a, C: Cursor> Reader<'a, C> {
+    /// A reader of the latest records, of a table that has applied `revision`.
+    pub(crate) fn of_table(bounds: Bounds, revision: u64, data: &'a mut C) -> Reader<'a, C> {
+        Reader { bounds, reverse: false, revision, data, past: None }
+    }
+
     pub(crate) fn begin(&self) -> Place {
         match (self.reverse, &self.bounds.end) {
-            (false, _) => Place::At(self.bounds.start.clone()),
-            (true, Some(end)) => Place::Below(end.clone()),
+            (false, _) => Place::At(self.bounds.start.to_vec()),
+            (true, Some(end)) => Place::Below(end.to_vec()),
             (true, None) => Place::Last,
         }
     }
 
-    /// Ascending: the place behind a key.
-    pub(crate) fn behind(&self, key: &[u8]) -> Place {
-        Place::At(successor(key))
-    }
-
-    /// The record of the key that the cursor of the latest records is at.
-    pub(crate) fn latest(&self, key: &[u8]) -> Bytes {
-        let record = self.data.item().filter(|(at, _)| *at == key).map(|(_, record)| record);
-        Bytes::copy_from_slice(record.expect("a key of the table has a record"))
+    /// The record of the key that [`Reader::next_key`] has found, of a reader of the latest records only.
+    pub(crate) fn latest(&self) -> &[u8] {
+        self.data.item().map(|(_, record)| record).expect("the cursor is at the key")
     }
 
     /// The next key of the range, which may not exist at the revision.
@@ -258,10 +284,11 @@ impl<C: Cursor> Reader<'_, C> {
 
 /// Goes to the first key from a place on, and returns it.
 fn seek<C: Cursor>(cursor: &mut C, place: &Place, is_past: bool) -> Result<Option<Bytes>, Corrupt> {
-    let target = |key: &Bytes| if is_past { past_key(key, 0) } else { key.clone() };
     match place {
-        Place::At(key) => cursor.seek(&target(key)),
-        Place::Below(key) => cursor.seek_before(&target(key)),
+        Place::At(key) if is_past => cursor.seek(&past_key(key, 0)),
+        Place::Below(key) if is_past => cursor.seek_before(&past_key(key, 0)),
+        Place::At(key) => cursor.seek(key),
+        Place::Below(key) => cursor.seek_before(key),
         Place::Last => cursor.seek_to_last(),
         Place::End => return Ok(None),
     }

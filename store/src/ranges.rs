@@ -9,6 +9,7 @@ use gometa_proto::{
     limits::{TXN_CHANGED_KEYS_MAX, TXN_DELETED_BYTES_MAX, TXN_VALUES_MAX},
     v1::{RangeState, Txn, TxnOperation},
 };
+use prost::Message;
 
 use crate::{
     range::{Cursor, Reader},
@@ -32,7 +33,7 @@ pub struct RangesFound {
 impl RangesFound {
     /// Reads the ranges of a transaction from a table that has applied `revision`.
     pub(crate) fn read<C: Cursor>(txn: &Txn, revision: u64, data: &mut C) -> Result<RangesFound, Corrupt> {
-        let holding = compare_ranges(txn, revision, data, &mut None)?;
+        let holding = compare_ranges(txn, revision, data)?;
         let then = read_deleted(&txn.then, revision, data)?;
         let otherwise = read_deleted(&txn.otherwise, revision, data)?;
         Ok(RangesFound { revision, holding, then, otherwise })
@@ -49,18 +50,17 @@ impl RangesFound {
     }
 }
 
-/// Whether each comparison of a range holds at a revision, in their order; `None` if their records have more bytes than is
-/// allowed. The cursors are those of [`Query::read`](crate::Query::read).
+/// Whether each comparison of a range holds at the revision of the table, in their order; `None` if their records have more
+/// bytes than is allowed.
 pub(crate) fn compare_ranges<C: Cursor>(
     txn: &Txn,
     revision: u64,
     data: &mut C,
-    past: &mut Option<&mut C>,
 ) -> Result<Option<Vec<bool>>, Corrupt> {
     let mut room = TXN_VALUES_MAX;
     let mut holding = Vec::new();
     for state in txn.compared_ranges() {
-        match holds(state, revision, data, past.as_deref_mut(), &mut room)? {
+        match holds(state, revision, data, &mut room)? {
             Some(holds) => holding.push(holds),
             None => return Ok(None),
         }
@@ -68,27 +68,34 @@ pub(crate) fn compare_ranges<C: Cursor>(
     Ok(Some(holding))
 }
 
-/// Whether a range is in this state; `None` if the room is too small for the values that were looked at.
+/// A `KeyRecord` without its value, which is not copied.
+#[derive(Message)]
+struct Head {
+    #[prost(uint64, tag = "2")]
+    mod_revision: u64,
+}
+
+/// Whether a range is in this state; `None` if the room is too small for the records that were looked at.
 fn holds<C: Cursor>(
     state: &RangeState,
     revision: u64,
     data: &mut C,
-    past: Option<&mut C>,
     room: &mut usize,
 ) -> Result<Option<bool>, Corrupt> {
-    let mut reader = Reader { bounds: state.bounds(), reverse: false, revision, data, past };
+    let mut reader = Reader::of_table(state.bounds(), revision, data);
     let (mut place, mut count) = (reader.begin(), 0);
     while let Some(key) = reader.next_key(&place)? {
-        if let Some(record) = reader.record_at(&key)? {
-            let Some(left) = room.checked_sub(record.value.len()) else { return Ok(None) };
-            *room = left;
-            count += 1;
-            let newer = planted!(record.mod_revision > state.revision, compares_only_the_count => false);
-            if count > state.count || newer {
-                return Ok(Some(false));
-            }
+        let record = reader.latest();
+        let Some(left) = room.checked_sub(record.len()) else { return Ok(None) };
+        *room = left;
+        count += 1;
+        let Head { mod_revision } =
+            Head::decode(record).map_err(|error| Corrupt::new(format!("record of key {key:?}: {error}")))?;
+        let newer = planted!(mod_revision > state.revision, compares_only_the_count => false);
+        if count > state.count || newer {
+            return Ok(Some(false));
         }
-        place = reader.behind(&key);
+        place.pass(&key, false);
     }
     Ok(Some(count == state.count))
 }
@@ -105,12 +112,11 @@ fn read_deleted<C: Cursor>(
     let (mut key_bytes, mut record_bytes) = (TXN_DELETED_BYTES_MAX, TXN_VALUES_MAX);
     let mut all = Vec::new();
     for range in branch.iter().filter_map(TxnOperation::deleted_range) {
-        let mut reader =
-            Reader { bounds: range.bounds(), reverse: false, revision, data: &mut *data, past: None };
+        let mut reader = Reader::of_table(range.bounds(), revision, data);
         let mut records = Records::new();
         let mut place = reader.begin();
         while let Some(key) = reader.next_key(&place)? {
-            let record = reader.latest(&key);
+            let record = Bytes::copy_from_slice(reader.latest());
             let left = (
                 keys.checked_sub(1),
                 key_bytes.checked_sub(key.len()),
@@ -120,7 +126,7 @@ fn read_deleted<C: Cursor>(
                 return Ok(None);
             };
             (keys, key_bytes, record_bytes) = (keys_left, key_bytes_left, record_bytes_left);
-            place = reader.behind(&key);
+            place.pass(&key, false);
             records.push((key, record));
         }
         planted!(deletes_range_without_its_last_key => drop(records.pop()));

@@ -10,10 +10,14 @@ const SLOW: Duration = Duration::from_millis(25);
 /// The shortest time between two log lines.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The slow steps since the last log line.
+/// The slow steps.
 #[derive(Default, Debug)]
 pub(crate) struct Steps {
+    /// Since the start.
+    total: u64,
+    /// Since the last log line.
     count: u32,
+    /// The longest of these.
     longest: Duration,
     logged: Option<Instant>,
 }
@@ -22,7 +26,8 @@ impl Steps {
     /// Accounts for a step that began at `begun` and ends `now`.
     pub(crate) fn done(&mut self, begun: Instant, now: Instant) {
         if let Some((steps, longest)) = self.slow(begun, now) {
-            warn!(steps, longest_ms = longest.as_millis() as u64, "slow steps of the driver");
+            let total = self.total;
+            warn!(steps, longest_ms = longest.as_millis() as u64, total, "slow steps of the driver");
         }
     }
 
@@ -31,13 +36,14 @@ impl Steps {
         let step = now.duration_since(begun);
         if step >= SLOW {
             self.count += 1;
+            self.total += 1;
             self.longest = self.longest.max(step);
         }
         if self.count == 0 || self.logged.is_some_and(|logged| now.duration_since(logged) < INTERVAL) {
             return None;
         }
         let slow = (self.count, self.longest);
-        *self = Steps { logged: Some(now), ..Steps::default() };
+        *self = Steps { logged: Some(now), total: self.total, ..Steps::default() };
         Some(slow)
     }
 }
@@ -58,5 +64,6 @@ mod tests {
         assert_eq!(steps.slow(at(10_059), at(10_059)), None);
         assert_eq!(steps.slow(at(10_060), at(10_060)), Some((2, Duration::from_millis(50))));
         assert_eq!(steps.slow(at(30_000), at(30_001)), None);
+        assert_eq!(steps.total, 3);
     }
 }
