@@ -252,8 +252,6 @@ pub(super) fn parse_revision_key(key: &[u8]) -> Result<u64, String> {
 pub(super) fn write_options() -> WriteOptions {
     let mut options = WriteOptions::default();
     options.disable_wal(true);
-    // The changes of a batch ascend, and so mostly do its superseded versions.
-    options.set_memtable_insert_hint_per_batch(true);
     options
 }
 
