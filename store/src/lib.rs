@@ -48,7 +48,7 @@
 //! # Reading order
 //!
 //! `entry` (payloads of log entries) · `table` (storage of records) · `overlay` (records in memory) · `keys` (execution
-//! of operations) · `change`, `history` (what revisions changed and superseded) · `range` (pages) · `versions` (histories of keys) · `ranges`, `txn`, `query` (ranges of transactions, transactions, and reads beside apply) · `session` (deduplication of writes) · `configuration` · `apply` (the store itself) · `hash`.
+//! of operations) · `change`, `history` (what revisions changed and superseded) · `record`, `range` (pages) · `versions` (histories of keys) · `ranges`, `txn`, `query` (ranges of transactions, transactions, and reads beside apply) · `session` (deduplication of writes) · `configuration` · `apply` (the store itself) · `hash`.
 #![forbid(unsafe_code)]
 
 // `planted!(right, name => wrong)` is `right` unless a test activates the fault; `probe!` counts rare paths.
@@ -67,6 +67,7 @@ mod overlay;
 mod query;
 mod range;
 mod ranges;
+mod record;
 mod session;
 mod settings;
 mod table;

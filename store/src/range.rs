@@ -3,7 +3,7 @@
 //! A key's record in the table is its latest one. If that is too new, or there is none, the version at a revision is the one
 //! that was superseded first after it, unless that one is too new as well: then the key did not exist.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gometa_proto::{
     Bounds, end_of_prefix,
     limits::{COUNT_KEYS_MAX, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, PAGE_KEYS_MAX},
@@ -13,6 +13,7 @@ use prost::Message;
 
 use crate::{
     change::{parse_past_key, past_key},
+    record::RecordView,
     session::Corrupt,
 };
 
@@ -94,40 +95,66 @@ pub(crate) fn read_page_within<C: Cursor>(
     };
     // The end of the part of the range that is done, in the direction of reading.
     let mut place = reader.begin();
-    while let Some(key) = reader.next_key(&place)? {
+    let (mut key, mut entries) = (Vec::new(), Entries::default());
+    while reader.next_key(&place, &mut key)? {
         if page.count >= limit || room.keys == 0 {
-            page.next = continuation(range, key);
-            return Ok(page);
+            page.next = continuation(range, &key);
+            break;
         }
         room.keys -= 1;
-        let record = reader.record_at(&key)?;
-        let (mut group, mut found) = (None, None);
-        if let Some(record) = record {
+        let mut group = None;
+        if let Some(record) = reader.record_at(&key)? {
             group = group_of(range, &key);
-            let shown = group.as_ref().unwrap_or(&key);
-            let value = if group.is_some() || range.keys_only { 0 } else { record.value.len() };
-            if !range.count_only && !room.take(shown.len() + value) {
-                page.next = continuation(range, key);
-                return Ok(page);
+            let (shown, record) = match group {
+                Some(group) => (group, RecordView::default()),
+                None if range.keys_only => (&key[..], RecordView { value: &[], ..record }),
+                None => (&key[..], record),
+            };
+            if !range.count_only {
+                if !room.take(shown.len() + record.value.len()) {
+                    page.next = continuation(range, &key);
+                    break;
+                }
+                entries.push(shown, record, group.is_some());
             }
             page.count += 1;
-            found = Some(record);
         }
-        match &group {
+        match group {
             // No other key of the group is looked at.
             Some(group) => place.pass_prefix(group, range.reverse),
             None => place.pass(&key, range.reverse),
         }
-        // The key is moved into its entry: a clone would be an allocation for each.
-        if let Some(record) = found.filter(|_| !range.count_only) {
-            page.entries.push(match group {
-                Some(group) => Entry { key: group, is_group: true, ..Entry::default() },
-                None if range.keys_only => entry(key, KeyRecord { value: Bytes::new(), ..record }),
-                None => entry(key, record),
-            });
-        }
     }
+    page.entries = entries.finish();
     Ok(page)
+}
+
+/// Entries whose keys and values share their memory: an allocation for each would take longer than reading it.
+#[derive(Default)]
+struct Entries {
+    entries: Vec<Entry>,
+    bytes: BytesMut,
+    /// The lengths of the key and the value of each.
+    lengths: Vec<(usize, usize)>,
+}
+
+impl Entries {
+    fn push(&mut self, key: &[u8], record: RecordView<'_>, is_group: bool) {
+        let RecordView { create_revision, mod_revision, version, value } = record;
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value);
+        self.lengths.push((key.len(), value.len()));
+        self.entries.push(Entry { version, create_revision, mod_revision, is_group, ..Entry::default() });
+    }
+
+    fn finish(mut self) -> Vec<Entry> {
+        let mut rest = self.bytes.freeze();
+        for (entry, (key, value)) in self.entries.iter_mut().zip(self.lengths) {
+            entry.key = rest.split_to(key);
+            entry.value = rest.split_to(value);
+        }
+        self.entries
+    }
 }
 
 /// Reads a key at a revision, as [`read_page`] does.
@@ -139,7 +166,8 @@ pub(crate) fn read_key<C: Cursor>(
 ) -> Result<Option<KeyRecord>, Corrupt> {
     data.seek(key);
     let bounds = Bounds { start: key.clone(), end: None };
-    Reader { bounds, reverse: false, revision, data, past }.record_at(key)
+    let mut reader = Reader { bounds, reverse: false, revision, data, past };
+    Ok(reader.record_at(key)?.map(RecordView::to_record))
 }
 
 /// A key with its record.
@@ -149,9 +177,9 @@ pub(crate) fn entry(key: Bytes, record: KeyRecord) -> Entry {
 }
 
 /// The start, or in reverse the end, of the page that begins with a key.
-fn continuation(range: &Range, key: Bytes) -> Bytes {
-    let forward = planted!(key.clone(), continues_behind_next_key => successor(&key));
-    if range.reverse { successor(&key) } else { forward }
+fn continuation(range: &Range, key: &[u8]) -> Bytes {
+    let forward = planted!(Bytes::copy_from_slice(key), continues_behind_next_key => successor(key));
+    if range.reverse { successor(key) } else { forward }
 }
 
 /// The lowest key above another one.
@@ -160,14 +188,14 @@ fn successor(key: &[u8]) -> Bytes {
 }
 
 /// The group of a key, if the range has a delimiter and the key contains it behind the prefix.
-fn group_of(range: &Range, key: &Bytes) -> Option<Bytes> {
+fn group_of<'a>(range: &Range, key: &'a [u8]) -> Option<&'a [u8]> {
     let delimiter = &range.delimiter;
     if delimiter.is_empty() {
         return None;
     }
     let begin = range.prefix.len();
     let at = key.get(begin..)?.windows(delimiter.len()).position(|part| part == delimiter)?;
-    Some(key.slice(..begin + at + delimiter.len()))
+    Some(&key[..begin + at + delimiter.len()])
 }
 
 /// Where to go on reading. The buffer is used again for each key.
@@ -244,28 +272,39 @@ impl<'a, C: Cursor> Reader<'a, C> {
         self.data.item().map(|(_, record)| record).expect("the cursor is at the key")
     }
 
-    /// The next key of the range, which may not exist at the revision.
-    pub(crate) fn next_key(&mut self, place: &Place) -> Result<Option<Bytes>, Corrupt> {
-        let data = seek(self.data, place, false)?;
+    /// Finds the next key of the range, which may not exist at the revision; false if there is none.
+    pub(crate) fn next_key(&mut self, place: &Place, key: &mut Vec<u8>) -> Result<bool, Corrupt> {
+        if matches!(place, Place::End) {
+            return Ok(false);
+        }
+        seek(self.data, place, false);
+        let data = self.data.item().map(|(at, _)| at);
         let past = match &mut self.past {
-            Some(past) => seek(&mut **past, place, true)?,
+            Some(past) => {
+                seek(&mut **past, place, true);
+                past.item().map(|(at, _)| parse(at)).transpose()?
+            }
             None => None,
         };
+        let past = past.as_ref().map(|(key, _)| &key[..]);
         let next = match (data, past) {
             (Some(data), Some(past)) => Some(if self.reverse { data.max(past) } else { data.min(past) }),
             (data, past) => data.or(past),
         };
-        let within = |key: &Bytes| match self.reverse {
-            true => *key >= self.bounds.start,
-            false => self.bounds.end.as_ref().is_none_or(|end| key < end),
+        let within = |key: &[u8]| match self.reverse {
+            true => *key >= self.bounds.start[..],
+            false => self.bounds.end.as_ref().is_none_or(|end| *key < end[..]),
         };
-        Ok(next.filter(within))
+        let Some(next) = next.filter(|next| within(next)) else { return Ok(false) };
+        key.clear();
+        key.extend_from_slice(next);
+        Ok(true)
     }
 
     /// The record of a key at the revision. The cursor of the latest records is at the key, if it has it.
-    pub(crate) fn record_at(&mut self, key: &[u8]) -> Result<Option<KeyRecord>, Corrupt> {
+    pub(crate) fn record_at(&mut self, key: &[u8]) -> Result<Option<RecordView<'_>>, Corrupt> {
         let latest = self.data.item().filter(|(at, _)| *at == key);
-        let latest = latest.map(|(_, record)| decode(key, record)).transpose()?;
+        let latest = latest.map(|(_, record)| RecordView::new(key, record)).transpose()?;
         if let Some(latest) = latest.filter(|record| record.mod_revision <= self.revision) {
             return Ok(Some(latest));
         }
@@ -276,26 +315,20 @@ impl<'a, C: Cursor> Reader<'a, C> {
         if of != key {
             return Ok(None);
         }
-        let record = decode(key, record)?;
+        let record = RecordView::new(key, record)?;
         let existed = record.mod_revision <= self.revision;
         Ok(planted!(existed, reads_later_version => true).then_some(record))
     }
 }
 
-/// Goes to the first key from a place on, and returns it.
-fn seek<C: Cursor>(cursor: &mut C, place: &Place, is_past: bool) -> Result<Option<Bytes>, Corrupt> {
+/// Goes to the first key from a place on, which is not the end.
+fn seek<C: Cursor>(cursor: &mut C, place: &Place, is_past: bool) {
     match place {
         Place::At(key) if is_past => cursor.seek(&past_key(key, 0)),
         Place::Below(key) if is_past => cursor.seek_before(&past_key(key, 0)),
         Place::At(key) => cursor.seek(key),
         Place::Below(key) => cursor.seek_before(key),
-        Place::Last => cursor.seek_to_last(),
-        Place::End => return Ok(None),
-    }
-    match cursor.item() {
-        None => Ok(None),
-        Some((at, _)) if is_past => Ok(Some(parse(at)?.0)),
-        Some((at, _)) => Ok(Some(Bytes::copy_from_slice(at))),
+        Place::Last | Place::End => cursor.seek_to_last(),
     }
 }
 

@@ -9,10 +9,10 @@ use gometa_proto::{
     limits::{TXN_CHANGED_KEYS_MAX, TXN_DELETED_BYTES_MAX, TXN_VALUES_MAX},
     v1::{RangeState, Txn, TxnOperation},
 };
-use prost::Message;
 
 use crate::{
     range::{Cursor, Reader},
+    record::RecordView,
     session::Corrupt,
 };
 
@@ -68,13 +68,6 @@ pub(crate) fn compare_ranges<C: Cursor>(
     Ok(Some(holding))
 }
 
-/// A `KeyRecord` without its value, which is not copied.
-#[derive(Message)]
-struct Head {
-    #[prost(uint64, tag = "2")]
-    mod_revision: u64,
-}
-
 /// Whether a range is in this state; `None` if the room is too small for the records that were looked at.
 fn holds<C: Cursor>(
     state: &RangeState,
@@ -83,14 +76,13 @@ fn holds<C: Cursor>(
     room: &mut usize,
 ) -> Result<Option<bool>, Corrupt> {
     let mut reader = Reader::of_table(state.bounds(), revision, data);
-    let (mut place, mut count) = (reader.begin(), 0);
-    while let Some(key) = reader.next_key(&place)? {
+    let (mut place, mut key, mut count) = (reader.begin(), Vec::new(), 0);
+    while reader.next_key(&place, &mut key)? {
         let record = reader.latest();
         let Some(left) = room.checked_sub(record.len()) else { return Ok(None) };
         *room = left;
         count += 1;
-        let Head { mod_revision } =
-            Head::decode(record).map_err(|error| Corrupt::new(format!("record of key {key:?}: {error}")))?;
+        let RecordView { mod_revision, .. } = RecordView::new(&key, record)?;
         let newer = planted!(mod_revision > state.revision, compares_only_the_count => false);
         if count > state.count || newer {
             return Ok(Some(false));
@@ -114,8 +106,8 @@ fn read_deleted<C: Cursor>(
     for range in branch.iter().filter_map(TxnOperation::deleted_range) {
         let mut reader = Reader::of_table(range.bounds(), revision, data);
         let mut records = Records::new();
-        let mut place = reader.begin();
-        while let Some(key) = reader.next_key(&place)? {
+        let (mut place, mut key) = (reader.begin(), Vec::new());
+        while reader.next_key(&place, &mut key)? {
             let record = Bytes::copy_from_slice(reader.latest());
             let left = (
                 keys.checked_sub(1),
@@ -127,7 +119,7 @@ fn read_deleted<C: Cursor>(
             };
             (keys, key_bytes, record_bytes) = (keys_left, key_bytes_left, record_bytes_left);
             place.pass(&key, false);
-            records.push((key, record));
+            records.push((Bytes::copy_from_slice(&key), record));
         }
         planted!(deletes_range_without_its_last_key => drop(records.pop()));
         all.push(records);
