@@ -192,8 +192,10 @@ type OpResult struct {
 //
 // It returns ErrInvalidArgument for an empty key, a key that a branch writes twice, a range that has a revision or stands
 // between two writes to its keys, and a range to compare or to delete that has more than bounds; ErrTooLarge for more than 128
-// comparisons, more than 128 operations in a branch, more than 1,052,800 bytes encoded, or if the keys that it compares or may
-// write are more than is allowed, or have more than 8 MiB of values together; and the errors of Set.
+// comparisons, more than 128 operations in a branch, more than 1,052,800 bytes encoded, or if it has to do with too much: more
+// than 8 MiB of values of the keys that it compares or may write, or of records of the ranges that it compares, or of those that
+// it may delete, more than 1,000 keys that a branch changes, more than 1 MiB of keys in the ranges that a branch deletes; and
+// the errors of Set.
 func (c *Client) Commit(ctx context.Context, txn *Txn, options ...ReadOption) (TxnResult, error) {
 	if txn == nil {
 		return TxnResult{}, invalid(operationTxn, "the transaction is nil")

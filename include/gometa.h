@@ -768,12 +768,13 @@ gometa_status_t gometa_client_delete_prefix_async(const gometa_client_t *client,
 // does not hold is not an error. Free `*result` with gometa_txn_result_free.
 //
 // Returns GOMETA_INVALID_ARGUMENT for an empty key, a key that a branch writes twice, a range to read that has a
-// revision or read options, or stands between two writes to its keys, and a range to compare or to delete that has more
-// than a prefix, a start and an end.
+// revision or read options, or stands between two writes to its keys, a range to compare or to delete that has more
+// than a prefix, a start and an end, and a range to delete without any of these, or with keys that the branch writes
+// otherwise.
 // Returns GOMETA_TOO_LARGE for more than 128 comparisons, more than 128 operations in a branch, more than 1,052,800
 // bytes encoded, or if the keys that it compares or may write have more than 8 MiB of values together. Likewise if the
-// ranges that it compares, or those that a branch deletes, have so many, or if the branch would change more than 1,000
-// keys, or delete ranges whose keys have more than 1 MiB.
+// ranges that it compares, or those that it may delete, have more than 8 MiB of records, if the branch would change
+// more than 1,000 keys, or delete ranges whose keys have more than 1 MiB.
 // Returns GOMETA_UNAVAILABLE, GOMETA_DEADLINE_EXCEEDED, GOMETA_SESSION_EXPIRED and GOMETA_CLOSED like
 // gometa_client_set.
 gometa_status_t gometa_client_commit(const gometa_client_t *client,

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use gometa_proto::{
     ErrorKind,
-    limits::TXN_COMPARED_KEYS_MAX,
+    limits::{TXN_COMPARED_KEYS_MAX, TXN_VALUES_MAX},
     v1::{self, compare::Operand, request::Operation as Body, response, txn_operation, txn_result},
 };
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
@@ -203,8 +203,10 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for an empty key, a key that a branch writes twice, a range between two writes to its
     /// keys, and a range to compare or to delete that has more than start, end and prefix; [`ErrorKind::TooLarge`] for more than
-    /// 128 comparisons, or operations in a branch, more bytes than the largest set has, and if the keys that it compares or may
-    /// write are more than is allowed; and those of [`set`](Self::set).
+    /// 128 comparisons, or operations in a branch, more bytes than the largest set has, and if it has to do with too much: more than 8 MiB of
+    /// values of the keys that it compares or may write, or of records of the ranges that it compares, or of those that it may
+    /// delete, more than 1,000 keys that a branch changes, more than 1 MiB of keys in the ranges that a branch deletes; and
+    /// those of [`set`](Self::set).
     pub async fn commit(&self, txn: Txn) -> Result<Transacted> {
         let Txn { mut txn, options, refused } = txn;
         if refused {
@@ -427,6 +429,8 @@ struct Reads {
     keys: BTreeMap<Bytes, (u64, Option<Bytes>)>,
     /// The ranges that were read, with the number of their keys.
     ranges: Vec<(Range, u64)>,
+    /// The bytes of their values.
+    range_bytes: usize,
     /// The error of a read, if the revision has left the history.
     compacted: Option<Error>,
 }
@@ -472,7 +476,8 @@ impl Transaction {
     /// only one.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] if the ranges that the transaction reads have more than 1,000 keys together;
+    /// [`ErrorKind::TooLarge`] if the ranges that the transaction reads have more than 1,000 keys, or 8 MiB of values, together
+    /// (with [`Range::keys_only`] the commit fails, which counts values that were not read, too);
     /// [`ErrorKind::InvalidArgument`] if the range has anything else; and those of [`get`](Self::get).
     pub async fn range(&self, range: Range) -> Result<Page> {
         range.check_of_transaction()?;
@@ -487,6 +492,13 @@ impl Transaction {
         loop {
             let page = client.range(rest.clone()).await.map_err(|error| error.with_operation(Operation::Txn));
             let page = reads.note(page)?;
+            reads.range_bytes += page.entries.iter().map(|entry| entry.value.len()).sum::<usize>();
+            if reads.range_bytes > TXN_VALUES_MAX {
+                let message = format!(
+                    "the ranges that the transaction reads have more than {TXN_VALUES_MAX} bytes of values together"
+                );
+                return Err(Error::new(ErrorKind::TooLarge, Operation::Txn, message));
+            }
             left = left.checked_sub(page.entries.len() as u64).ok_or_else(|| {
                 let message = format!(
                     "the ranges that the transaction reads have more than {TXN_COMPARED_KEYS_MAX} keys together"

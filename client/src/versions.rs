@@ -48,7 +48,7 @@ impl HistoryOptions {
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
 #[non_exhaustive]
 pub struct KeyHistory {
-    /// The versions, newest first. None if the key never existed, or was deleted before the history begins.
+    /// The versions, newest first. Empty if the key never existed, or was deleted before the history begins.
     pub versions: Vec<KeyVersion>,
     /// The [`before_revision`](HistoryOptions::before_revision) of the next page; `None` after the last one.
     pub next_before: Option<u64>,

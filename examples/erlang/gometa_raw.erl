@@ -239,6 +239,13 @@ range_fields(Range) ->
                                maps:get(Name, Range, false)],
     [bounds(Range), Delimiter, Numbers, Flags].
 
+%% Those of a range that has nothing else.
+bounds_only(Range) ->
+    case maps:without([start, 'end', prefix], Range) of
+        Others when map_size(Others) =:= 0 -> bounds(Range);
+        _ -> error(badarg)
+    end.
+
 bounds(Range) ->
     [blob(Field, maps:get(Name, Range, <<>>)) || {Field, Name} <- [{1, start}, {2, 'end'}, {3, prefix}]].
 
@@ -283,7 +290,7 @@ txn(Client, Txn, Options) ->
     end).
 
 comparison({range, Range, Count, Revision}) ->
-    blob(6, [bounds(Range), uint(4, Count), uint(5, Revision)]);
+    blob(6, [bounds_only(Range), uint(4, Count), uint(5, Revision)]);
 comparison({Fact, Key, Relation, Operand}) ->
     %% One of a `oneof`: zero is encoded too.
     Encoded = case Fact of
@@ -297,7 +304,7 @@ operation({set, Key, Value}) -> blob(1, [blob(1, Key), blob(2, Value)]);
 operation({delete, Key}) -> blob(2, blob(1, Key));
 operation({get, Key}) -> blob(3, blob(1, Key));
 operation({range, Range}) -> blob(4, range_fields(Range));
-operation({delete_range, Range}) -> blob(5, bounds(Range)).
+operation({delete_range, Range}) -> blob(5, bounds_only(Range)).
 
 result([{1, Written} | _]) -> written(fields(Written));
 result([{2, Deleted} | _]) -> deleted(fields(Deleted));

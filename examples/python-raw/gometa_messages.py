@@ -224,6 +224,13 @@ class Range(NamedTuple):
     local: bool = False
     min_revision: int = 0
 
+    def bounds_only(self):
+        """The fields of a range that has nothing else."""
+        if self != Range(self.prefix, self.start, self.end):
+            message = "a range to compare or to delete has a start, an end and a prefix only"
+            raise GometaError("InvalidArgument", message)
+        return self.bounds()
+
     def bounds(self):
         return blob(1, self.start) + blob(2, self.end) + blob(3, self.prefix)
 
@@ -310,7 +317,7 @@ class Compare(NamedTuple):
     def range(cls, which, count, revision):
         """The bounds of a Range have exactly `count` keys, none of them written after `revision`: they are as a scan at
         that revision found them. A `count` of 0: they have no key."""
-        return cls("range", b"", "=", which.bounds() + uint(4, count) + uint(5, revision))
+        return cls("range", b"", "=", which.bounds_only() + uint(4, count) + uint(5, revision))
 
     def encoded(self):
         if self.fact == "range":
@@ -350,7 +357,7 @@ class Op(NamedTuple):
     @classmethod
     def delete_range(cls, which):
         """Deletes the keys within the bounds of a Range: at most 1,000."""
-        return cls(blob(5, which.bounds()), True)
+        return cls(blob(5, which.bounds_only()), True)
 
 
 class DeletedRange(NamedTuple):

@@ -38,8 +38,8 @@ pub const TXN_CHANGED_KEYS_MAX: usize = 1_000;
 /// The bytes of the keys that the ranges that a branch of a transaction deletes may have.
 pub const TXN_DELETED_BYTES_MAX: usize = MIB;
 /// The bytes of the values that a transaction may have to do with: those of the keys that it compares or may write, as they are
-/// when it is executed. Of a key that occurs twice, twice. The records of the ranges that it compares, and of those that a branch
-/// deletes, may have as many again each.
+/// when it is executed. Of a key that occurs twice, twice. The records of the ranges that it compares, and of those that its
+/// branches delete, may have as many again each.
 pub const TXN_VALUES_MAX: usize = 8 * MIB;
 /// The longest encoded command, the payload of a log entry: a key, a value, the key of a guard, and the other fields.
 pub const PAYLOAD_MAX: usize = VALUE_MAX + 2 * KEY_MAX + KIB;

@@ -35,6 +35,12 @@ impl Bounds {
         key >= &self.start[..] && self.end.as_ref().is_none_or(|end| key < &end[..])
     }
 
+    /// Whether no key can be among them.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| *end <= self.start)
+    }
+
     /// Whether some key can be among these and the others.
     #[must_use]
     pub fn overlap(&self, others: &Bounds) -> bool {

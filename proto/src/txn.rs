@@ -227,34 +227,61 @@ fn check_operation(operation: &TxnOperation) -> Result<(), Error> {
     }
 }
 
-/// Checks that a branch writes no key twice, and that each of its ranges is read at one revision.
+/// What an operation writes.
+enum Target<'a> {
+    Key(&'a Bytes),
+    Range(Bounds),
+}
+
+impl Target<'_> {
+    fn is_in(&self, bounds: &Bounds) -> bool {
+        match self {
+            Target::Key(key) => bounds.contains(key),
+            Target::Range(range) => bounds.overlap(range),
+        }
+    }
+}
+
+/// Checks that a branch writes no key twice, and that each of its ranges is read at one revision. The bounds of each range are
+/// made once: a branch has up to 128, of up to 8 KiB each.
 fn check_writes(branch: &[TxnOperation]) -> Result<(), Error> {
+    let targets: Vec<Option<Target<'_>>> = branch
+        .iter()
+        .map(|operation| {
+            let range = operation.deleted_range().map(|range| Target::Range(range.bounds()));
+            operation.written_key().map(Target::Key).or(range)
+        })
+        .collect();
     let mut keys: Vec<&Bytes> = branch.iter().filter_map(TxnOperation::written_key).collect();
     keys.sort();
     if let Some(pair) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
         let key = pair[0].escape_ascii();
         return Err(invalid(&format!("a branch of the transaction writes the key {key} twice")));
     }
+    let mut deleted: Vec<&Bounds> = targets
+        .iter()
+        .filter_map(|target| match target {
+            Some(Target::Range(bounds)) if !bounds.is_empty() => Some(bounds),
+            _ => None,
+        })
+        .collect();
+    deleted.sort_by(|one, other| one.start.cmp(&other.start));
+    let writes_a_key = |bounds: &&Bounds| {
+        let first = keys.partition_point(|key| **key < bounds.start);
+        keys.get(first).is_some_and(|key| bounds.contains(key))
+    };
+    if deleted.windows(2).any(|pair| pair[0].overlap(pair[1])) || deleted.iter().any(writes_a_key) {
+        let message = "a branch of the transaction deletes a range and writes one of its keys, or deletes two ranges that overlap";
+        return Err(invalid(message));
+    }
     for (index, operation) in branch.iter().enumerate() {
-        let (before, after) = (&branch[..index], &branch[index + 1..]);
+        let Some(Read(range)) = &operation.operation else { continue };
+        let bounds = range.bounds();
         let write_into =
-            |operations: &[TxnOperation], bounds| operations.iter().any(|other| other.writes_into(bounds));
-        match &operation.operation {
-            Some(Read(range)) => {
-                let bounds = range.bounds();
-                if write_into(before, &bounds) && write_into(after, &bounds) {
-                    let message = "a range of the transaction stands between two writes to its keys: put it before or behind both";
-                    return Err(invalid(message));
-                }
-            }
-            Some(DeleteRange(range)) => {
-                let bounds = range.bounds();
-                if write_into(before, &bounds) || write_into(after, &bounds) {
-                    let message = "a branch of the transaction deletes a range and writes one of its keys, or deletes two ranges that overlap";
-                    return Err(invalid(message));
-                }
-            }
-            Some(Set(_) | Delete(_) | Get(_)) | None => {}
+            |targets: &[Option<Target<'_>>]| targets.iter().flatten().any(|target| target.is_in(&bounds));
+        if write_into(&targets[..index]) && write_into(&targets[index..]) {
+            let message = "a range of the transaction stands between two writes to its keys: put it before or behind both";
+            return Err(invalid(message));
         }
     }
     Ok(())

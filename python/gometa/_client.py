@@ -90,8 +90,10 @@ class Txn(TxnBase):
 
         Raises ``InvalidArgumentError`` for an empty key, a key that a branch writes twice, and a range between
         two writes to its keys; ``TooLargeError`` for more than 128 comparisons, or operations in a branch, more
-        bytes than the largest set has, and if the keys that it compares or may write are more than is allowed;
-        and the errors of ``Client.set``.
+        bytes than the largest set has, and if it has to do with too much: more than 8 MiB of values of the keys
+        that it compares or may write, or of records of the ranges that it compares, or of those that it may
+        delete, more than 1,000 keys that a branch changes, more than 1 MiB of keys in the ranges that a branch
+        deletes; and the errors of ``Client.set``.
         """
         return self._client._core.call("commit", self._arguments(consistency, min_revision), timeout, guard)
 

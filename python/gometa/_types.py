@@ -25,12 +25,15 @@ class Written(NamedTuple):
 
 
 class DeletedRange(NamedTuple):
-    """The result of the deletion of a range, which is an operation of a transaction."""
+    """The result of the deletion of a range, which is an operation of a transaction. False if there was no key."""
 
     count: int  # type: ignore[assignment]  # It hides the method of tuples.
     """The number of deleted keys."""
     revision: int
     """The revision of the deletion, 0 if there was no key."""
+
+    def __bool__(self) -> bool:
+        return self.count > 0
 
 
 class Deleted(NamedTuple):
@@ -105,7 +108,7 @@ class KeyHistory(NamedTuple):
     """A part of the history of a key."""
 
     versions: tuple[KeyVersion, ...]
-    """The versions, newest first. None if the key never existed, or was deleted before the history begins."""
+    """The versions, newest first. Empty if the key never existed, or was deleted before the history begins."""
     next_before: int | None
     """The ``before_revision`` of the next page; ``None`` after the last page."""
     revision: int

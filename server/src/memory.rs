@@ -20,9 +20,10 @@ use crate::config::ServerConfig;
 pub(crate) const MIB: usize = 1 << 20;
 
 /// The memory of a node without clients: the program, RocksDB's memtables, the protocol's window and recent
-/// entries, applied entries that are not stored ([`UNSTORED_BYTES_MAX`]), records that entries need (20 MiB), forwarded writes
-/// (4 MiB), pages and results of transactions that are being read (8 of 2 MiB), both lanes of the inbox, and the nodes' port.
-pub(crate) const NODE_BYTES: usize = 368 * MIB;
+/// entries, applied entries that are not stored ([`UNSTORED_BYTES_MAX`]), records that entries need (20 MiB), those of the
+/// ranges that the next transaction may delete (10 MiB), forwarded writes (4 MiB), pages, histories of keys and results of
+/// transactions that are being read (8 of 2 MiB), both lanes of the inbox, and the nodes' port.
+pub(crate) const NODE_BYTES: usize = 380 * MIB;
 /// The bound of entries that are applied and not in the table yet; then applying waits.
 pub(crate) const UNSTORED_BYTES_MAX: usize = 32 * MIB;
 /// The memory of one connection that is not counted in bytes: its task, its small buffers, and an incomplete frame of

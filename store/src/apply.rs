@@ -145,7 +145,7 @@ impl<T: Table> Store<T> {
     /// If `counter` is not `applied() + 1`, if the table's record of one of the command's keys cannot be decoded, or if its ranges
     /// were read at another revision than `applied()`.
     pub fn apply(&mut self, counter: u64, command: &Decoded) -> Option<Applied> {
-        if command.missing_ranges().is_some() {
+        if command.misses_ranges() {
             return None;
         }
         if let Some(ranges) = &command.ranges {

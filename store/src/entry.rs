@@ -66,12 +66,17 @@ impl Decoded {
         }
     }
 
+    /// Whether ranges must be read before the command can be applied.
+    pub fn misses_ranges(&self) -> bool {
+        self.needs_ranges && self.ranges.is_none()
+    }
+
     /// The read of ranges on which applying the command depends, unless [it was made](Decoded::set_ranges). It must see the
     /// state just before.
     pub fn missing_ranges(&self) -> Option<Query> {
         match &self.body {
             Some(Body::Write(Request { operation: Some(Operation::Txn(txn)), .. }))
-                if self.needs_ranges && self.ranges.is_none() =>
+                if self.misses_ranges() =>
             {
                 Some(Query::Ranges(txn.clone()))
             }

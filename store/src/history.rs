@@ -49,6 +49,15 @@ pub fn superseded_by(revision: u64, record: &[u8]) -> Result<Vec<Bytes>, Corrupt
     Ok(superseded.map(|changed| past_key(&changed.key, revision)).collect())
 }
 
+/// The keys that a revision deleted, by its record.
+///
+/// # Errors
+/// [`Corrupt`] if the record cannot be decoded.
+pub(crate) fn deleted_by(revision: u64, record: &[u8]) -> Result<Vec<Bytes>, Corrupt> {
+    let (record, _) = decode_change(revision, record)?;
+    Ok(record.keys.into_iter().filter(|changed| changed.deleted).map(|changed| changed.key).collect())
+}
+
 fn decode_change(revision: u64, record: &[u8]) -> Result<(ChangeRecord, u128), Corrupt> {
     let corrupt =
         || Corrupt::new(format!("the record of the changes of revision {revision} cannot be decoded"));

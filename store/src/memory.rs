@@ -71,7 +71,9 @@ impl MemoryTable {
         check_horizon(query.lowest(applied), horizon)?;
         let [mut data, mut past] = [&self.records[Space::Data as usize], &self.past].map(MapCursor::new);
         let past = query.reads_past(applied).then_some(&mut past);
-        Ok(query.read((horizon, applied), &mut data, past).unwrap_or_else(|error| panic!("{error}")))
+        let change = query.change().and_then(|revision| self.changes.get(&revision));
+        let found = query.read((horizon, applied), &mut data, past, change.map(|record| &record[..]));
+        Ok(found.unwrap_or_else(|error| panic!("{error}")))
     }
 
     /// The number of superseded versions, and of revisions whose changes are kept.

@@ -3,15 +3,17 @@
 //! What a transaction wrote and read is not recorded with its outcome. It is read from the history at its revision: keys
 //! that its branch had written before at that revision, all else at the one before. So every answer to it is the same.
 
+use bytes::Bytes;
 use gometa_proto::{
     ErrorKind,
     v1::{
-        DeleteRange, Deleted, DeletedRange, Error, GetHistory, KeyHistory, Page, Range, Txn, TxnAnswer,
-        TxnOperation, TxnOutcome, TxnResult, Written, txn_operation::Operation, txn_result::Result as Answer,
+        Deleted, DeletedRange, Error, GetHistory, KeyHistory, Page, Range, Txn, TxnAnswer, TxnOperation,
+        TxnOutcome, TxnResult, Written, txn_operation::Operation, txn_result::Result as Answer,
     },
 };
 
 use crate::{
+    history::deleted_by,
     range::{Cursor, Room, entry, read_key, read_page, read_page_within},
     ranges::{RangesFound, compare_ranges},
     session::Corrupt,
@@ -77,8 +79,20 @@ impl Query {
         matches!(self, Query::History(_)) || self.lowest(applied) < applied
     }
 
+    /// The revision whose record of changes is to be read too.
+    pub fn change(&self) -> Option<u64> {
+        match self {
+            Query::Results(txn, outcome) => {
+                let mut branch = txn.branch(outcome.succeeded).iter();
+                branch.any(|operation| operation.deleted_range().is_some()).then_some(outcome.revision)
+            }
+            Query::Range(_) | Query::History(_) | Query::Txn(_) | Query::Ranges(_) => None,
+        }
+    }
+
     /// Reads from a table that has applied `applied`. [`Query::lowest`] is not below its horizon. `data` has the latest
-    /// records, `past` the superseded ones, both of one moment of the table; `past` may be `None` unless
+    /// records, `past` the superseded ones, `change` is the record of the changes of [`Query::change`], `None` if
+    /// there is none; all of one moment of the table; `past` may be `None` unless
     /// [`Query::reads_past`].
     ///
     /// # Errors
@@ -88,6 +102,7 @@ impl Query {
         (horizon, applied): (u64, u64),
         data: &mut C,
         past: Option<&mut C>,
+        change: Option<&[u8]>,
     ) -> Result<Found, Corrupt> {
         let lowest = self.lowest(applied);
         match self {
@@ -101,7 +116,7 @@ impl Query {
                     return Ok(Found::TooLarge);
                 };
                 let mut succeeded = holding.into_iter().all(|holds| holds);
-                let mut records = Records { data, past };
+                let mut records = Records { data, past, deleted: Vec::new() };
                 for compare in txn.when.iter().filter(|compare| compare.range_state().is_none()) {
                     let record = read_key(&compare.key, lowest, records.data, records.past.as_deref_mut())?;
                     succeeded &= compare_holds(compare, record.as_ref());
@@ -110,7 +125,9 @@ impl Query {
                 records.answer(txn, outcome, lowest).map(Found::Txn)
             }
             Query::Results(txn, outcome) => {
-                Records { data, past }.answer(txn, *outcome, lowest).map(Found::Txn)
+                let deleted = change.map(|record| deleted_by(outcome.revision, record)).transpose()?;
+                let mut records = Records { data, past, deleted: deleted.unwrap_or_default() };
+                records.answer(txn, *outcome, lowest).map(Found::Txn)
             }
             Query::Ranges(txn) => RangesFound::read(txn, lowest, data).map(Found::Ranges),
         }
@@ -128,6 +145,8 @@ pub fn compacted_answer(txn: &Txn, outcome: TxnOutcome, horizon: u64) -> TxnAnsw
 struct Records<'a, C> {
     data: &'a mut C,
     past: Option<&'a mut C>,
+    /// The keys that the transaction has deleted, if it deletes ranges.
+    deleted: Vec<Bytes>,
 }
 
 impl<C: Cursor> Records<'_, C> {
@@ -166,14 +185,9 @@ impl<C: Cursor> Records<'_, C> {
             }
             Some(Operation::DeleteRange(range)) => {
                 // No other operation of the branch writes these keys.
-                let DeleteRange { start, end, prefix } = range.clone();
-                let range = Range { start, end, prefix, count_only: true, ..Range::default() };
-                let page = read_page(&range, before, data, past)?;
-                if !page.next.is_empty() {
-                    return Ok(full(before));
-                }
-                let revision = if page.count > 0 { after } else { 0 };
-                Answer::DeletedRange(DeletedRange { revision, count: page.count })
+                let bounds = range.bounds();
+                let count = self.deleted.iter().filter(|key| bounds.contains(key)).count() as u64;
+                Answer::DeletedRange(DeletedRange { revision: if count > 0 { after } else { 0 }, count })
             }
             Some(Operation::Get(get)) => {
                 let is_written = earlier.iter().any(|operation| operation.may_write(&get.key));

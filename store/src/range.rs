@@ -9,7 +9,6 @@ use gometa_proto::{
     limits::{COUNT_KEYS_MAX, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, PAGE_KEYS_MAX},
     v1::{Entry, KeyRecord, Page, Range},
 };
-use prost::Message;
 
 use crate::{
     change::{parse_past_key, past_key},
@@ -335,9 +334,4 @@ fn seek<C: Cursor>(cursor: &mut C, place: &Place, is_past: bool) {
 pub(crate) fn parse(past: &[u8]) -> Result<(Bytes, u64), Corrupt> {
     parse_past_key(past)
         .ok_or_else(|| Corrupt::new(format!("the history has a record {:?}", Bytes::copy_from_slice(past))))
-}
-
-pub(crate) fn decode(key: &[u8], record: &[u8]) -> Result<KeyRecord, Corrupt> {
-    KeyRecord::decode(record)
-        .map_err(|error| Corrupt::new(format!("record of key {:?}: {error}", Bytes::copy_from_slice(key))))
 }

@@ -34,8 +34,13 @@ impl RangesFound {
     /// Reads the ranges of a transaction from a table that has applied `revision`.
     pub(crate) fn read<C: Cursor>(txn: &Txn, revision: u64, data: &mut C) -> Result<RangesFound, Corrupt> {
         let holding = compare_ranges(txn, revision, data)?;
-        let then = read_deleted(&txn.then, revision, data)?;
-        let otherwise = read_deleted(&txn.otherwise, revision, data)?;
+        let mut room = Some(TXN_VALUES_MAX);
+        let mut branches = [None, None];
+        for (deleted, branch) in branches.iter_mut().zip([&txn.then, &txn.otherwise]) {
+            *deleted = read_deleted(branch, revision, data, &mut room)?;
+        }
+        // The records of both branches count, whichever is executed: both are held.
+        let [then, otherwise] = if room.is_some() { branches } else { [None, None] };
         Ok(RangesFound { revision, holding, then, otherwise })
     }
 
@@ -93,15 +98,16 @@ fn holds<C: Cursor>(
 }
 
 /// The keys that the deletions of ranges in a branch remove, for each; `None` if they are more than is allowed, together with
-/// the keys that the branch writes otherwise.
+/// the keys that the branch writes otherwise, or if the room is too small for their records: then it is `None` behind.
 fn read_deleted<C: Cursor>(
     branch: &[TxnOperation],
     revision: u64,
     data: &mut C,
+    room: &mut Option<usize>,
 ) -> Result<Option<Vec<Records>>, Corrupt> {
     let written = branch.iter().filter(|operation| operation.written_key().is_some()).count();
     let mut keys = TXN_CHANGED_KEYS_MAX - written;
-    let (mut key_bytes, mut record_bytes) = (TXN_DELETED_BYTES_MAX, TXN_VALUES_MAX);
+    let mut key_bytes = TXN_DELETED_BYTES_MAX;
     let mut all = Vec::new();
     for range in branch.iter().filter_map(TxnOperation::deleted_range) {
         let mut reader = Reader::of_table(range.bounds(), revision, data);
@@ -109,15 +115,10 @@ fn read_deleted<C: Cursor>(
         let (mut place, mut key) = (reader.begin(), Vec::new());
         while reader.next_key(&place, &mut key)? {
             let record = Bytes::copy_from_slice(reader.latest());
-            let left = (
-                keys.checked_sub(1),
-                key_bytes.checked_sub(key.len()),
-                record_bytes.checked_sub(record.len()),
-            );
-            let (Some(keys_left), Some(key_bytes_left), Some(record_bytes_left)) = left else {
-                return Ok(None);
-            };
-            (keys, key_bytes, record_bytes) = (keys_left, key_bytes_left, record_bytes_left);
+            *room = room.and_then(|room| room.checked_sub(record.len()));
+            let left = (keys.checked_sub(1), key_bytes.checked_sub(key.len()), &room);
+            let (Some(keys_left), Some(key_bytes_left), Some(_)) = left else { return Ok(None) };
+            (keys, key_bytes) = (keys_left, key_bytes_left);
             place.pass(&key, false);
             records.push((Bytes::copy_from_slice(&key), record));
         }

@@ -5,11 +5,12 @@
 //! so the version that the key had at the horizon is the oldest one.
 
 use bytes::Bytes;
-use gometa_proto::v1::{GetHistory, KeyHistory, KeyRecord, KeyVersion};
+use gometa_proto::v1::{GetHistory, KeyHistory, KeyVersion};
 
 use crate::{
     change::past_key,
-    range::{Cursor, Room, decode, parse},
+    range::{Cursor, Room, parse},
+    record::RecordView,
     session::Corrupt,
 };
 
@@ -35,9 +36,9 @@ pub(crate) fn read_history<C: Cursor>(
         None => latest(data, key)?,
     };
     // The revision of the version that was looked at last: of the next newer one.
-    let mut newer = newest.as_ref().map(|record| record.mod_revision);
+    let mut newer = newest.map(|record| record.mod_revision);
     if let Some(record) = newest.filter(|record| record.mod_revision < before)
-        && !page.push(version(record))
+        && !page.push_version(record)
     {
         return Ok(page.history);
     }
@@ -52,7 +53,7 @@ pub(crate) fn read_history<C: Cursor>(
         (newer, superseded_at) = (Some(record.mod_revision), at);
         probe!("versions.begins-at-horizon", record.mod_revision <= horizon);
         let kept = planted!(true, leaves_out_version_at_horizon => record.mod_revision > horizon);
-        if kept && !page.push(version(record)) {
+        if kept && !page.push_version(record) {
             return Ok(page.history);
         }
     }
@@ -60,26 +61,20 @@ pub(crate) fn read_history<C: Cursor>(
 }
 
 /// The latest record of a key.
-fn latest(data: &mut impl Cursor, key: &Bytes) -> Result<Option<KeyRecord>, Corrupt> {
+fn latest<'a>(data: &'a mut impl Cursor, key: &Bytes) -> Result<Option<RecordView<'a>>, Corrupt> {
     data.seek(key);
     let record = data.item().filter(|(at, _)| at == key);
-    record.map(|(_, record)| decode(key, record)).transpose()
+    record.map(|(_, record)| RecordView::new(key, record)).transpose()
 }
 
 /// The superseded version at which the cursor is, if it is one of this key, with the revision that superseded it.
-fn superseded(past: &impl Cursor, key: &Bytes) -> Result<Option<(u64, KeyRecord)>, Corrupt> {
+fn superseded<'a>(past: &'a impl Cursor, key: &Bytes) -> Result<Option<(u64, RecordView<'a>)>, Corrupt> {
     let Some((at, record)) = past.item() else { return Ok(None) };
     let (of, superseded_at) = parse(at)?;
     if of != key {
         return Ok(None);
     }
-    Ok(Some((superseded_at, decode(key, record)?)))
-}
-
-fn version(record: KeyRecord) -> KeyVersion {
-    let KeyRecord { create_revision, mod_revision, version, value } = record;
-    let value_size = value.len() as u64;
-    KeyVersion { revision: mod_revision, deleted: false, version, create_revision, value, value_size }
+    Ok(Some((superseded_at, RecordView::new(key, record)?)))
 }
 
 fn deletion(revision: u64) -> KeyVersion {
@@ -102,17 +97,42 @@ impl Page {
         Page { history, room, keys_only: get.keys_only }
     }
 
-    /// Adds a version; or returns false if it does not fit, and the page then has its continuation.
-    fn push(&mut self, mut version: KeyVersion) -> bool {
-        if self.keys_only {
-            version.value = Bytes::new();
+    /// Adds a version that is no deletion, as [`push`](Page::push) does. Its value is copied only if it is shown.
+    fn push_version(&mut self, record: RecordView<'_>) -> bool {
+        let RecordView { create_revision, mod_revision, version, value } = record;
+        let value_size = value.len() as u64;
+        let value = if self.keys_only { &[] } else { value };
+        if !self.has_room(value.len()) {
+            return false;
         }
-        if !self.room.take(version.value.len()) {
-            probe!("versions.continued");
-            self.history.next_before = self.history.versions.last().map_or(0, |last| last.revision);
+        let value = Bytes::copy_from_slice(value);
+        let version = KeyVersion {
+            revision: mod_revision,
+            deleted: false,
+            version,
+            create_revision,
+            value,
+            value_size,
+        };
+        self.history.versions.push(version);
+        true
+    }
+
+    /// Adds a version without a value; or returns false if it does not fit, and the page then has its continuation.
+    fn push(&mut self, version: KeyVersion) -> bool {
+        if !self.has_room(0) {
             return false;
         }
         self.history.versions.push(version);
         true
+    }
+
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let has_room = self.room.take(bytes);
+        if !has_room {
+            probe!("versions.continued");
+            self.history.next_before = self.history.versions.last().map_or(0, |last| last.revision);
+        }
+        has_room
     }
 }

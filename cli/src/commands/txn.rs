@@ -50,8 +50,9 @@ Words are separated by spaces; # before a word begins a comment.
   outside quotes   the same escapes; a backslash before any other character stands for that character
 
 The same as JSON, if the first character is {; bytes in base64 are in key_base64, value_base64, …:
-  {\"when\": [{\"key\": \"a\", \"relation\": \"=\", \"mod_revision\": 7}],
-   \"then\": [{\"set\": {\"key\": \"a\", \"value\": \"v\"}}, {\"range\": {\"prefix\": \"b/\", \"limit\": 5}}],
+  {\"when\": [{\"key\": \"a\", \"relation\": \"=\", \"mod_revision\": 7}, {\"range\": {\"prefix\": \"c/\", \"count\": 0}}],
+   \"then\": [{\"set\": {\"key\": \"a\", \"value\": \"v\"}}, {\"range\": {\"prefix\": \"b/\", \"limit\": 5}},
+            {\"delete_range\": {\"prefix\": \"d/\"}}],
    \"otherwise\": [{\"get\": {\"key\": \"a\"}}]}";
 
 #[derive(clap::Args, Debug)]
@@ -128,7 +129,7 @@ fn answer_fields(answer: &Transacted, operations: &[Operation]) -> Value {
 
 fn result_fields(operation: &Operation, result: &OpResult) -> Value {
     let mut fields = Map::new();
-    fields.insert("operation".to_owned(), operation.verb.into());
+    fields.insert("operation".to_owned(), operation.verb.replace('-', "_").into());
     let of_range = matches!(operation.verb, "range" | "delete-range");
     put_bytes(&mut fields, if of_range { "prefix" } else { "key" }, &operation.key);
     match result {

@@ -114,7 +114,7 @@ impl TryFrom<CompareFields> for Checked {
             Some(RangeState { keys, count, revision }) if is_alone => {
                 return Ok(Checked(Compare::range(keys.range(), count, revision)));
             }
-            Some(_) => return Err("a comparison of a range has no key, relation and other fact".to_owned()),
+            Some(_) => return Err("a comparison of a range has nothing else".to_owned()),
             None => {}
         }
         let key = wanted("key", fields.key, fields.key_base64)?;
@@ -222,8 +222,7 @@ struct RangeStateFields {
     end: Option<String>,
     end_base64: Option<String>,
     count: u64,
-    #[serde(default)]
-    revision: u64,
+    revision: Option<u64>,
 }
 
 impl TryFrom<RangeStateFields> for RangeState {
@@ -233,7 +232,10 @@ impl TryFrom<RangeStateFields> for RangeState {
         let RangeStateFields { prefix, prefix_base64, start, start_base64, end, end_base64, .. } = fields;
         let bounds = BoundsFields { prefix, prefix_base64, start, start_base64, end, end_base64 };
         let Bounds(keys) = bounds.try_into()?;
-        Ok(RangeState { keys, count: fields.count, revision: fields.revision })
+        match fields.revision {
+            None if fields.count > 0 => Err("missing field `revision`".to_owned()),
+            revision => Ok(RangeState { keys, count: fields.count, revision: revision.unwrap_or(0) }),
+        }
     }
 }
 
@@ -395,10 +397,11 @@ mod tests {
                 "line 1, column 56: a comparison has one of create_revision, mod_revision, value and range",
             ),
             (
-                "{\"when\": [{\"range\": {\"count\": 1}, \"key\": \"k\"}]}",
-                "line 1, column 46: a comparison of a range has no key, relation and other fact",
+                "{\"when\": [{\"range\": {\"count\": 1, \"revision\": 7}, \"key\": \"k\"}]}",
+                "line 1, column 61: a comparison of a range has nothing else",
             ),
             ("{\"when\": [{\"range\": {}}]}", "line 1, column 22: missing field `count`"),
+            ("{\"when\": [{\"range\": {\"count\": 1}}]}", "line 1, column 33: missing field `revision`"),
             (
                 "{\"when\": [{\"key\": \"k\", \"relation\": \"==\", \"value\": \"v\"}]}",
                 "line 1, column 39: unknown variant `==`, expected one of `=`, `!=`, `<`, `>`",

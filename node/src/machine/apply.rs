@@ -7,7 +7,7 @@ use gometa_proto::{
         CommandOutcome, TxnAnswer, command, command_outcome, request::Operation, response::Result as Answer,
     },
 };
-use gometa_store::{Applied, Decoded, Found, Origin, Purpose, Query, Table, decode_command};
+use gometa_store::{Applied, Decoded, Found, Origin, Purpose, Table, decode_command};
 use gometa_zab::{self as zab, Kind, LogEntry, StateHash};
 
 use super::{Node, Outstanding};
@@ -93,8 +93,11 @@ impl<T: Table> Node<T> {
                 Some(applied) => self.settle(&applied),
                 None => {
                     self.apply_waits.get_or_insert(self.now);
-                    let (keys, ranges) = (command.keys().to_vec(), command.missing_ranges());
-                    self.read_for_next(keys, ranges);
+                    if command.misses_ranges() {
+                        self.read_next_ranges();
+                    } else {
+                        self.read_next_records();
+                    }
                     return false;
                 }
             },
@@ -108,30 +111,34 @@ impl<T: Table> Node<T> {
         true
     }
 
-    /// Has read what the next entry needs.
-    fn read_for_next(&mut self, keys: Vec<Bytes>, ranges: Option<Query>) {
-        for key in keys {
-            probe!("apply.waits-for-record", !self.store.is_being_read(&key));
+    /// Has the records read that the next entry needs.
+    fn read_next_records(&mut self) {
+        probe!("apply.waits-for-record");
+        for key in self.ahead.next().map_or(Vec::new(), |next| next.keys().to_vec()) {
             self.begin_read(key, Purpose::Apply);
-        }
-        if let Some(query) = ranges {
-            self.read_next_ranges(query);
         }
     }
 
-    /// Has the ranges of the next entry read, from a table that has all that was applied before.
-    fn read_next_ranges(&mut self, query: Query) {
+    /// Has the ranges of the next entry read, from a table that has all that was applied before. Its records are read ahead
+    /// meanwhile.
+    fn read_next_ranges(&mut self) {
         if self.next_ranges.is_some() {
             return;
         }
         self.store_batch();
         let is_stored = self.table_applied == self.store.applied();
         probe!("apply.ranges-wait-for-table", !is_stored);
-        if planted!(is_stored, reads_ranges_before_table_has_all => true) {
-            let id = self.ranges.number();
-            self.next_ranges = Some(id);
-            self.effects.push(Effect::Query { id, query: Box::new(query) });
+        if planted!(!is_stored, reads_ranges_before_table_has_all => false) {
+            return;
         }
+        let query = self.ahead.next().and_then(|next| match &next.content {
+            Content::Command(command) => command.missing_ranges(),
+            Content::Configuration(_) => None,
+        });
+        let query = Box::new(query.expect("the next entry needs ranges"));
+        let id = self.ranges.number();
+        self.next_ranges = Some(id);
+        self.effects.push(Effect::Query { id, query });
     }
 
     /// Handles the ranges of the next entry. It is applied in this step, unless its records are missing.

@@ -2,7 +2,7 @@
 
 use gometa_proto::{
     ErrorKind, Outcome,
-    limits::TXN_VALUES_MAX,
+    limits::{TXN_CHANGED_KEYS_MAX, TXN_DELETED_BYTES_MAX, TXN_VALUES_MAX},
     v1::{
         self, Command, Consistency, Error, Request, Response, command, command_outcome, request::Operation,
         response::Result as Answer,
@@ -312,9 +312,11 @@ fn failed(failure: v1::Failure, otherwise: Outcome) -> Error {
         ErrorKind::Forgotten => return forgotten(),
         ErrorKind::ResourceExhausted => "there are too many sessions".to_owned(),
         ErrorKind::TooLarge => {
-            let max = TXN_VALUES_MAX;
             format!(
-                "the values of the keys that the transaction compares or may write exceed {max} bytes together"
+                "the transaction compares or changes too much: the keys that it compares or may write have at most \
+                 {TXN_VALUES_MAX} bytes of values together, and likewise the ranges that it compares, and those that it may \
+                 delete; a branch changes at most {TXN_CHANGED_KEYS_MAX} keys, and deletes ranges with at most \
+                 {TXN_DELETED_BYTES_MAX} bytes of keys"
             )
         }
         other => other.text().to_owned(),

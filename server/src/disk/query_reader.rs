@@ -2,19 +2,19 @@
 
 use std::{collections::VecDeque, mem, sync::Arc, thread::JoinHandle};
 
-use gometa_store::{Cursor, Found, HISTORY_KEY, Query, check_horizon, horizon_of};
+use gometa_store::{Cursor, Found, HISTORY_KEY, Query, check_horizon, horizon_of, revision_key};
 use parking_lot::{Condvar, Mutex};
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, Snapshot};
 
 use super::{
     DiskError, RocksTable,
-    database::{CHECKPOINT_KEY, DATA, Database, META, PAST},
+    database::{CHANGES, CHECKPOINT_KEY, DATA, Database, META, PAST},
     error::one_line,
     records,
 };
 use crate::process::threads;
 
-/// The queries that are carried out at a time.
+/// The clients' queries that are carried out at a time.
 const THREADS: usize = 4;
 const THREAD: &str = "gometa-query";
 
@@ -37,17 +37,25 @@ struct Queue {
     database: Arc<Database>,
     /// Bounded: the node bounds the queries that are under way.
     queries: VecDeque<(u64, Box<Query>)>,
+    /// Those for which applying waits, which have a thread of their own: one at most, but for those of a replaced table.
+    ranges: VecDeque<(u64, Box<Query>)>,
     closing: bool,
 }
 
 impl QueryReader {
     pub(super) fn start(database: &Arc<Database>, answered: Box<Queried>) -> Result<QueryReader, DiskError> {
-        let queue = Queue { database: database.clone(), queries: VecDeque::new(), closing: false };
+        let queue = Queue {
+            database: database.clone(),
+            queries: VecDeque::new(),
+            ranges: VecDeque::new(),
+            closing: false,
+        };
         let shared = Arc::new(Shared { answered, queue: Mutex::new(queue), wake: Condvar::new() });
         let mut reader = QueryReader { shared, threads: Vec::new() };
-        for _ in 0..THREADS {
+        for number in 0..=THREADS {
             let shared = reader.shared.clone();
-            let thread = threads::spawn(THREAD, move || shared.run());
+            let of_apply = number == THREADS;
+            let thread = threads::spawn(THREAD, move || shared.run(of_apply));
             reader.threads.push(thread.map_err(|source| DiskError::Thread { name: THREAD, source })?);
         }
         Ok(reader)
@@ -56,20 +64,19 @@ impl QueryReader {
     /// Requests a query as specified by [`Effect::Query`](gometa_node::Effect::Query). It is answered through
     /// [`Hooks::queried`](super::Hooks). Never blocks.
     pub fn submit(&self, id: u64, query: Box<Query>) {
-        let queries = &mut self.shared.queue.lock().queries;
-        // Applying waits for the ranges of a transaction.
-        if matches!(*query, Query::Ranges(_)) {
-            queries.push_front((id, query));
-        } else {
-            queries.push_back((id, query));
-        }
-        self.shared.wake.notify_one();
+        let mut queue = self.shared.queue.lock();
+        let queries = if matches!(*query, Query::Ranges(_)) { &mut queue.ranges } else { &mut queue.queries };
+        queries.push_back((id, query));
+        drop(queue);
+        // The threads take from one of the two.
+        self.shared.wake.notify_all();
     }
 
     /// Reads another table from now on. Queries that have begun are still answered, others that were requested before are not.
     pub fn exchange(&self, table: &RocksTable) {
         let mut queue = self.shared.queue.lock();
         queue.queries.clear();
+        queue.ranges.clear();
         let old = mem::replace(&mut queue.database, table.database.clone());
         drop(queue);
         drop(old);
@@ -81,6 +88,7 @@ impl Drop for QueryReader {
         let mut queue = self.shared.queue.lock();
         queue.closing = true;
         queue.queries.clear();
+        queue.ranges.clear();
         drop(queue);
         self.shared.wake.notify_all();
         self.threads.drain(..).for_each(threads::join);
@@ -88,21 +96,22 @@ impl Drop for QueryReader {
 }
 
 impl Shared {
-    fn next(&self) -> Option<(Arc<Database>, u64, Box<Query>)> {
+    fn next(&self, of_apply: bool) -> Option<(Arc<Database>, u64, Box<Query>)> {
         let mut queue = self.queue.lock();
         loop {
             if queue.closing {
                 return None;
             }
-            if let Some((id, query)) = queue.queries.pop_front() {
+            let queries = if of_apply { &mut queue.ranges } else { &mut queue.queries };
+            if let Some((id, query)) = queries.pop_front() {
                 return Some((queue.database.clone(), id, query));
             }
             self.wake.wait(&mut queue);
         }
     }
 
-    fn run(&self) {
-        while let Some((database, id, query)) = self.next() {
+    fn run(&self, of_apply: bool) {
+        while let Some((database, id, query)) = self.next(of_apply) {
             match read(&database, &query) {
                 Ok(result) => {
                     drop(database);
@@ -130,7 +139,13 @@ fn read(database: &Database, query: &Query) -> Result<Result<Found, u64>, String
     }
     let mut data = Records::new(database, &snapshot, DATA);
     let mut past = query.reads_past(applied).then(|| Records::new(database, &snapshot, PAST));
-    let found = query.read((horizon, applied), &mut data, past.as_mut());
+    let change = query.change().map(|revision| {
+        snapshot
+            .get_pinned_cf(database.family(CHANGES), revision_key(revision))
+            .map_err(|error| one_line(&error))
+    });
+    let change = change.transpose()?.flatten();
+    let found = query.read((horizon, applied), &mut data, past.as_mut(), change.as_deref());
     for cursor in [Some(data), past].into_iter().flatten() {
         cursor.records.status().map_err(|error| one_line(&error))?;
     }

@@ -124,6 +124,17 @@ fn the_bytes_of_deleted_and_of_compared_ranges_are_bounded() {
         let txn = Txn { then: vec![delete_range(prefix)], ..Txn::default() };
         assert_eq!(driver.run(Operation::Txn(txn)), failed(ErrorKind::TooLarge, 0), "{prefix}");
     }
+    // The records of both branches count.
+    let two = vec![
+        delete_range("v/0"),
+        delete_range("v/1"),
+        delete_range("v/2"),
+        delete_range("v/3"),
+        delete_range("v/4"),
+    ];
+    let three = vec![delete_range("v/5"), delete_range("v/6"), delete_range("v/7"), delete_range("v/8")];
+    let txn = Txn { then: two, otherwise: three, ..Txn::default() };
+    assert_eq!(driver.run(Operation::Txn(txn)), failed(ErrorKind::TooLarge, 0));
     let state = RangeState {
         prefix: "v/".into(),
         count: most as u64 + 1,

@@ -406,7 +406,7 @@ fn done(result: &Value) -> anyhow::Result<String> {
     Ok(match result["operation"].as_str().unwrap_or_default() {
         "set" => format!("written:{}", result["version"]),
         "delete" => format!("deleted:{}", result["existed"]),
-        "delete-range" => format!("deleted_range:{}", result["count"]),
+        "delete_range" => format!("deleted_range:{}", result["count"]),
         "get" if result["exists"] == false => "absent".to_owned(),
         "get" => format!("entry:{}", bytes(result, "value").context("an entry has a value")?),
         "range" => {

@@ -91,6 +91,7 @@ async fn ranges_are_compared_with_a_scan_and_deleted_as_one() {
     // With another write of the branch there is one key too many.
     let refused = client.commit(clear().then(Op::set("new", "v"))).await.unwrap_err();
     assert_eq!((refused.kind(), refused.outcome()), (ErrorKind::TooLarge, Outcome::NotApplied));
+    assert!(refused.message().contains("at most 1000 keys"), "{refused}");
     let cleared = client.commit(clear()).await.unwrap();
     let [OpResult::DeletedRange(deleted), OpResult::Entry(None)] = &cleared.results[..] else {
         panic!("{cleared:?}")
