@@ -10,7 +10,8 @@ use crate::{
     membership::{MembersChanged, MembersVersion, Membership, StopAdvice},
     range::{self, Page, Range},
     runtime::OnSharedRuntime,
-    txn::{self, Transacted, Txn, TxnAttempts},
+    transaction::{self, TxnAttempts},
+    txn::{Transacted, Txn},
     types::{Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, Setting, View, Written},
     versions::{HistoryOptions, KeyHistory},
 };
@@ -373,7 +374,7 @@ impl Drop for Client {
 /// What the function of [`Client::transaction`] reads and writes.
 #[derive(Debug)]
 pub struct Transaction<'a> {
-    inner: txn::Transaction,
+    inner: transaction::Transaction,
     runtime: &'a tokio::runtime::Handle,
 }
 

@@ -16,7 +16,8 @@ use crate::{
     error::{Error, Operation, Result},
     membership::{MembersChanged, MembersVersion, Membership, StopAdvice},
     range::{Page, Pages, Range},
-    txn::{Transacted, Transaction, Txn, TxnAttempts},
+    transaction::{Transaction, TxnAttempts},
+    txn::{Transacted, Txn},
     types::{Deleted, Entry, NodeStatus, ReadOptions, Setting, View, Written},
     versions::{HistoryOptions, KeyHistory},
 };

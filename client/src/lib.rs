@@ -58,6 +58,7 @@ mod router;
 mod runtime;
 mod session;
 mod settings;
+mod transaction;
 mod transport;
 mod txn;
 mod types;
@@ -81,9 +82,10 @@ pub use range::Pages;
 pub use range::{Page, Range, Scan};
 #[doc(hidden)]
 pub use runtime::OnSharedRuntime;
+pub use transaction::Transaction;
 #[doc(hidden)]
-pub use txn::TxnAttempts;
-pub use txn::{Compare, Op, OpResult, Relation, Transacted, Transaction, Txn};
+pub use transaction::TxnAttempts;
+pub use txn::{Compare, Op, OpResult, Relation, Transacted, Txn};
 pub use types::{
     Consistency, Counters, Deleted, DeletedRange, EnsembleId, Entry, Member, NodeStatus, PeerStatus,
     ReadOptions, Role, Setting, SnapshotStatus, StorageStatus, View, Written,

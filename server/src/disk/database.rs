@@ -145,6 +145,12 @@ impl Database {
         [PAST, CHANGES].iter().flat_map(|name| sizes.iter().map(|size| self.size_of(name, size))).sum()
     }
 
+    /// Whether the history takes more than half of what it may take of its file system.
+    pub(super) fn history_is_large(&self) -> bool {
+        let total = self.directory.space().map_or(u64::MAX, |(_, total)| total);
+        self.history_bytes() > history_limit(total) / 2
+    }
+
     fn size_of(&self, family: &str, property: &properties::PropName) -> u64 {
         self.rocks.property_int_value_cf(self.family(family), property).ok().flatten().unwrap_or(0)
     }
@@ -152,6 +158,12 @@ impl Database {
     fn property(&self, name: &properties::PropName) -> u64 {
         self.rocks.property_int_value(name).ok().flatten().unwrap_or(0)
     }
+}
+
+/// The most bytes that the history may take of a file system with so many: it also has room for the log, for a snapshot that is
+/// received, and for one that is sent.
+pub(super) fn history_limit(total: u64) -> u64 {
+    total / 8
 }
 
 fn flush(rocks: &DB) -> Result<(), rocksdb::Error> {

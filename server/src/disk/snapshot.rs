@@ -94,11 +94,10 @@ impl Snapshots {
         Usage::new(self.directory.clone(), self.last_flush.clone(), self.state.clone(), reserve_mb)
     }
 
-    /// How much history is kept: at most an eighth of the file system, which also has room for the log, for a snapshot that is
-    /// received, and for one that is sent.
+    /// How much history is kept.
     pub(crate) fn history_bounds(&self) -> HistoryBounds {
         let total = self.directory.space().map_or(u64::MAX, |(_, total)| total);
-        HistoryBounds { bytes_limit: total / 8, ..HistoryBounds::DEFAULT }
+        HistoryBounds { bytes_limit: database::history_limit(total), ..HistoryBounds::DEFAULT }
     }
 
     /// Starts to write to a state that is durable through `applied`.

@@ -132,10 +132,7 @@ impl StateWriter {
     /// Frees space: flushes the state, so that more of the log may be deleted, and compacts it, which removes what was
     /// deleted or replaced. Never blocks.
     pub fn reclaim(&self) {
-        let mut flush = self.shared.flush.lock();
-        (flush.wanted, flush.reclaim) = (true, true);
-        drop(flush);
-        self.shared.wake_flush.notify_one();
+        self.shared.reclaim();
     }
 
     /// A handle for checkpoints of this state.
@@ -182,6 +179,13 @@ impl Drop for StateWriter {
 }
 
 impl Shared {
+    fn reclaim(&self) {
+        let mut flush = self.flush.lock();
+        (flush.wanted, flush.reclaim) = (true, true);
+        drop(flush);
+        self.wake_flush.notify_one();
+    }
+
     fn write_batches(&self) {
         let mut work = VecDeque::new();
         let mut unchecked = 0;
@@ -229,7 +233,7 @@ impl Shared {
             return None;
         }
         let mut write = WriteBatch::default();
-        let mut last = None;
+        let (mut last, mut drops_history) = (None, false);
         while write.size_in_bytes() < WRITE_BYTES
             && let Some(Work::Batch(number, batch)) = work.front()
         {
@@ -251,6 +255,7 @@ impl Shared {
                 }
             }
             if let Some(horizon) = batch.horizon {
+                drops_history = true;
                 database
                     .drop_history(horizon, &mut write)
                     .map_err(|what| database.failure.fail("read from", &what))
@@ -267,6 +272,10 @@ impl Shared {
             return None;
         }
         self.flush.lock().written = checkpoint.applied;
+        // The space of a history that is large for its file system is needed at once, by snapshots too.
+        if drops_history && database.history_is_large() {
+            self.reclaim();
+        }
         (self.stored)(number);
         Some(bytes)
     }

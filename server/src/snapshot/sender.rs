@@ -28,8 +28,9 @@ const THREAD: &str = "gometa-snapshot-send";
 const JUDGE_THREAD: &str = "gometa-snapshot-judge";
 /// The time for which a checkpoint without a receiver is kept: for followers whose connection is broken.
 const KEPT: Duration = Duration::from_secs(60);
-/// The age up to which a checkpoint is sent to a further follower.
-const REUSED_MAX: Duration = Duration::from_secs(60);
+/// The age up to which a checkpoint is sent to a further follower. A newer one may be smaller: a follower may have had no room
+/// for this one.
+const REUSED_MAX: Duration = Duration::from_secs(10);
 
 /// Sends snapshots. Dropping it ends the transfers.
 pub(crate) struct SnapshotSender {
@@ -259,6 +260,8 @@ impl Worker {
         let (revision, bytes) = (kept.outgoing.checkpoint.applied, kept.outgoing.bytes_before(usize::MAX));
         debug!(revision, bytes, files = kept.outgoing.files.len(), "checkpoint of the state made");
         kept.links.iter().for_each(|link| report(&self.inbox, *link, &kept));
+        // Nobody asks for the earlier ones any more, and they hold files that are deleted otherwise.
+        self.kept.retain(|earlier| !earlier.links.is_empty());
         self.kept.push(kept);
         Ok(())
     }

@@ -9,11 +9,17 @@ use gometa_proto::v1::{
     txn_result::Result as Outcome,
 };
 
-use super::model::Model;
+/// The keys at any revision.
+pub(super) trait Keys {
+    /// The record of a key at a revision.
+    fn key_at(&self, key: &[u8], revision: u64) -> Option<&KeyRecord>;
+    /// Every key that is there at a revision, ascending.
+    fn keys_at(&self, revision: u64) -> impl Iterator<Item = (&Bytes, &KeyRecord)>;
+}
 
 /// Executes a transaction at a revision that nothing else has written at.
 pub(super) fn execute(
-    model: &Model,
+    model: &impl Keys,
     txn: &Txn,
     revision: u64,
 ) -> (TxnOutcome, BTreeMap<Bytes, Option<KeyRecord>>) {
@@ -25,14 +31,14 @@ pub(super) fn execute(
     (TxnOutcome { revision, succeeded }, written)
 }
 
-pub(super) fn hold(model: &Model, txn: &Txn, revision: u64) -> bool {
+pub(super) fn hold(model: &impl Keys, txn: &Txn, revision: u64) -> bool {
     txn.when.iter().all(|compare| match &compare.operand {
         Some(Operand::Range(state)) => is_in_state(model, state, revision),
         _ => holds(compare, model.key_at(&compare.key, revision)),
     })
 }
 
-fn is_in_state(model: &Model, state: &RangeState, revision: u64) -> bool {
+fn is_in_state(model: &impl Keys, state: &RangeState, revision: u64) -> bool {
     let bounds = state.bounds();
     let modified: Vec<u64> = model
         .keys_at(revision)
@@ -62,7 +68,7 @@ fn holds(compare: &Compare, record: Option<&KeyRecord>) -> bool {
 }
 
 pub(super) fn results_of(
-    model: &Model,
+    model: &impl Keys,
     branch: &[TxnOperation],
     before: u64,
     revision: u64,
@@ -74,7 +80,7 @@ pub(super) fn results_of(
 
 /// Executes one operation, behind those that have written `written`.
 fn act(
-    model: &Model,
+    model: &impl Keys,
     operation: &TxnOperation,
     before: u64,
     revision: u64,

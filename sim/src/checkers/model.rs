@@ -10,7 +10,7 @@ use gometa_proto::v1::{
 };
 use prost::Message;
 
-use super::branches;
+use super::branches::{self, Keys};
 
 /// A session.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,11 +61,6 @@ impl Model {
         let states = self.keys.get(key)?;
         let after = states.partition_point(|(counter, _)| *counter <= revision);
         states.get(after.checked_sub(1)?)?.1.as_ref()
-    }
-
-    /// Every key that is there at a revision, ascending.
-    pub(super) fn keys_at(&self, revision: u64) -> impl Iterator<Item = (&Bytes, &KeyRecord)> {
-        self.keys.keys().filter_map(move |key| Some((key, self.key_at(key, revision)?)))
     }
 
     /// The horizon at a revision.
@@ -212,5 +207,15 @@ impl Model {
         let record = KeyRecord { create_revision, mod_revision: revision, version, value };
         self.keys.entry(key).or_default().push((revision, Some(record)));
         outcome(Outcome::Written(Written { revision, version }))
+    }
+}
+
+impl Keys for Model {
+    fn key_at(&self, key: &[u8], revision: u64) -> Option<&KeyRecord> {
+        Model::key_at(self, key, revision)
+    }
+
+    fn keys_at(&self, revision: u64) -> impl Iterator<Item = (&Bytes, &KeyRecord)> {
+        self.keys.keys().filter_map(move |key| Some((key, Model::key_at(self, key, revision)?)))
     }
 }
