@@ -116,15 +116,6 @@ static void branches(const gometa_client_t *client)
 
 static void set_number(gometa_transaction_t *transaction, const char *key, int number);
 
-/* The range of a prefix. */
-static gometa_range_t *range_of(const char *prefix)
-{
-    gometa_range_t *range = NULL;
-    CHECK(gometa_range_new(&range, NULL) == GOMETA_OK);
-    CHECK(gometa_range_set_prefix(range, prefix, strlen(prefix), NULL) == GOMETA_OK);
-    return range;
-}
-
 /* Ranges are compared with what was found, deleted as one, and read by attempts. */
 static void ranges(const gometa_client_t *client)
 {
