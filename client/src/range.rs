@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fmt};
 
 use bytes::Bytes;
 use gometa_proto::{
-    ErrorKind,
+    Bounds, ErrorKind,
     v1::{self, request::Operation as Body, response},
 };
 use tokio::task::{JoinHandle, JoinSet};
@@ -140,9 +140,9 @@ impl Range {
         Err(Error::new(ErrorKind::InvalidArgument, Operation::Txn, message))
     }
 
-    /// Whether its keys can contain this one.
-    pub(crate) fn contains(&self, key: &[u8]) -> bool {
-        self.clone().into_wire().bounds().contains(key)
+    /// Its keys.
+    pub(crate) fn key_bounds(&self) -> Bounds {
+        self.clone().into_wire().bounds()
     }
 
     /// What a page has left is to be read from this key on.

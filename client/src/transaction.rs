@@ -241,7 +241,8 @@ impl Transaction {
         if !reads.ranges.iter().any(|(read, _)| *read == bounds) {
             reads.ranges.push((bounds.clone(), entries.len() as u64));
         }
-        for (key, value) in lock(&self.0.written).iter().flatten().filter(|(key, _)| bounds.contains(key)) {
+        let keys = bounds.key_bounds();
+        for (key, value) in lock(&self.0.written).iter().flatten().filter(|(key, _)| keys.contains(key)) {
             match value {
                 None => drop(entries.remove(key)),
                 Some(value) => {

@@ -43,7 +43,8 @@ pub enum Effect {
         keys: Vec<Bytes>,
     },
     /// Read from one moment of the table with [`Query::read`], now or later. Answer with
-    /// [`Event::Queried`](crate::Event::Queried). Must not delay reads of records.
+    /// [`Event::Queried`](crate::Event::Queried). Must not delay reads of records. [`Query::Ranges`] must not wait for other
+    /// queries: applying waits for it.
     Query {
         /// The number of the query.
         id: u64,

@@ -211,7 +211,7 @@ impl Inbox {
         self.put(|state| state.persisted = state.persisted.max(Some(token)));
     }
 
-    /// Puts the number of a batch that the table contains. Pages may wait for it.
+    /// Puts the number of a batch that the table contains. Pages may wait for it, and applying, for the ranges of a transaction.
     pub(crate) fn put_stored(&self, number: u64) {
         self.put(|state| state.stored = Some(number));
     }
@@ -275,6 +275,7 @@ impl Inbox {
             let idle = state.peers.is_empty()
                 && state.clients.is_empty()
                 && state.persisted.is_none()
+                && state.stored.is_none()
                 && state.fetched.is_empty()
                 && !state.stopping;
             let wait = until.saturating_duration_since(Instant::now());
@@ -352,6 +353,32 @@ mod tests {
         let second = take_now(&inbox);
         let numbers: Vec<u64> = first.clients.iter().chain(&second.clients).map(number).collect();
         assert_eq!(numbers, (0..1_000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_stored_batch_is_taken_before_the_next_tick() {
+        let inbox = Arc::new(Inbox::new());
+        let late = Duration::from_secs(60);
+        let take = |inbox: &Inbox| {
+            let (mut taken, begin) = (Taken::default(), Instant::now());
+            inbox.take(&mut taken, begin + late);
+            assert!(begin.elapsed() < late, "it waited for the tick");
+            taken.stored
+        };
+        // Put while the driver is awake, and while it sleeps.
+        inbox.put_stored(1);
+        assert_eq!(take(&inbox), Some(1));
+        let sleeping = std::thread::spawn({
+            let inbox = inbox.clone();
+            move || {
+                while !inbox.state.lock().sleeping {
+                    std::thread::yield_now();
+                }
+                inbox.put_stored(2);
+            }
+        });
+        assert_eq!(take(&inbox), Some(2));
+        sleeping.join().unwrap();
     }
 
     #[tokio::test]

@@ -172,7 +172,7 @@ mutants! {
         "section 5.10, invariant 22";
     M82 quarantines_two_nodes_at_once: "a second node is told to go into quarantine before the first is back",
         "section 5.10, invariant 22";
-    M83 quarantines_without_majority: "a node is told to go into quarantine though the others are no majority",
+    M83 quarantines_without_majority: "a leader orders a node into quarantine although the other voters are not a majority",
         "section 5.10, invariant 22";
     M84 alters_record: "records are altered when they are written to the table", "invariants 17 and 18";
     M85 does_not_record_configuration: "the state does not record the configuration of an applied entry",

@@ -145,10 +145,10 @@ impl Database {
         [PAST, CHANGES].iter().flat_map(|name| sizes.iter().map(|size| self.size_of(name, size))).sum()
     }
 
-    /// Whether the history takes more than half of what it may take of its file system.
+    /// Whether the history takes more than half of what it may take of its file system, of which less than half is free.
     pub(super) fn history_is_large(&self) -> bool {
-        let total = self.directory.space().map_or(u64::MAX, |(_, total)| total);
-        self.history_bytes() > history_limit(total) / 2
+        let Some((free, total)) = self.directory.space() else { return false };
+        free < total / 2 && self.history_bytes() > history_limit(total) / 2
     }
 
     fn size_of(&self, family: &str, property: &properties::PropName) -> u64 {

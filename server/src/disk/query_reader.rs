@@ -14,8 +14,10 @@ use super::{
 };
 use crate::process::threads;
 
-/// The clients' queries that are carried out at a time.
-const THREADS: usize = 4;
+/// The number of lanes: clients' queries, and those for which applying waits, which no query of a client is before.
+const LANES: usize = 2;
+/// The threads of each lane.
+const THREADS: [usize; LANES] = [4, 1];
 const THREAD: &str = "gometa-query";
 
 /// The hook for an answer: what was found, or the horizon if a revision below it is to be read.
@@ -30,32 +32,27 @@ pub struct QueryReader {
 struct Shared {
     answered: Box<Queried>,
     queue: Mutex<Queue>,
-    wake: Condvar,
+    /// By lane.
+    wake: [Condvar; LANES],
 }
 
 struct Queue {
     database: Arc<Database>,
-    /// Bounded: the node bounds the queries that are under way.
-    queries: VecDeque<(u64, Box<Query>)>,
-    /// Those for which applying waits, which have a thread of their own: one at most, but for those of a replaced table.
-    ranges: VecDeque<(u64, Box<Query>)>,
+    /// By lane. Bounded: the node bounds the queries that are under way.
+    queries: [VecDeque<(u64, Box<Query>)>; LANES],
     closing: bool,
 }
 
 impl QueryReader {
     pub(super) fn start(database: &Arc<Database>, answered: Box<Queried>) -> Result<QueryReader, DiskError> {
-        let queue = Queue {
-            database: database.clone(),
-            queries: VecDeque::new(),
-            ranges: VecDeque::new(),
-            closing: false,
-        };
-        let shared = Arc::new(Shared { answered, queue: Mutex::new(queue), wake: Condvar::new() });
+        let queue = Queue { database: database.clone(), queries: Default::default(), closing: false };
+        let shared = Arc::new(Shared { answered, queue: Mutex::new(queue), wake: Default::default() });
         let mut reader = QueryReader { shared, threads: Vec::new() };
-        for number in 0..=THREADS {
+        let lanes =
+            THREADS.iter().enumerate().flat_map(|(lane, threads)| std::iter::repeat_n(lane, *threads));
+        for lane in lanes {
             let shared = reader.shared.clone();
-            let of_apply = number == THREADS;
-            let thread = threads::spawn(THREAD, move || shared.run(of_apply));
+            let thread = threads::spawn(THREAD, move || shared.run(lane));
             reader.threads.push(thread.map_err(|source| DiskError::Thread { name: THREAD, source })?);
         }
         Ok(reader)
@@ -64,19 +61,15 @@ impl QueryReader {
     /// Requests a query as specified by [`Effect::Query`](gometa_node::Effect::Query). It is answered through
     /// [`Hooks::queried`](super::Hooks). Never blocks.
     pub fn submit(&self, id: u64, query: Box<Query>) {
-        let mut queue = self.shared.queue.lock();
-        let queries = if matches!(*query, Query::Ranges(_)) { &mut queue.ranges } else { &mut queue.queries };
-        queries.push_back((id, query));
-        drop(queue);
-        // The threads take from one of the two.
-        self.shared.wake.notify_all();
+        let lane = usize::from(matches!(*query, Query::Ranges(_)));
+        self.shared.queue.lock().queries[lane].push_back((id, query));
+        self.shared.wake[lane].notify_one();
     }
 
     /// Reads another table from now on. Queries that have begun are still answered, others that were requested before are not.
     pub fn exchange(&self, table: &RocksTable) {
         let mut queue = self.shared.queue.lock();
-        queue.queries.clear();
-        queue.ranges.clear();
+        queue.queries.iter_mut().for_each(VecDeque::clear);
         let old = mem::replace(&mut queue.database, table.database.clone());
         drop(queue);
         drop(old);
@@ -87,31 +80,31 @@ impl Drop for QueryReader {
     fn drop(&mut self) {
         let mut queue = self.shared.queue.lock();
         queue.closing = true;
-        queue.queries.clear();
-        queue.ranges.clear();
+        queue.queries.iter_mut().for_each(VecDeque::clear);
         drop(queue);
-        self.shared.wake.notify_all();
+        for wake in &self.shared.wake {
+            wake.notify_all();
+        }
         self.threads.drain(..).for_each(threads::join);
     }
 }
 
 impl Shared {
-    fn next(&self, of_apply: bool) -> Option<(Arc<Database>, u64, Box<Query>)> {
+    fn next(&self, lane: usize) -> Option<(Arc<Database>, u64, Box<Query>)> {
         let mut queue = self.queue.lock();
         loop {
             if queue.closing {
                 return None;
             }
-            let queries = if of_apply { &mut queue.ranges } else { &mut queue.queries };
-            if let Some((id, query)) = queries.pop_front() {
+            if let Some((id, query)) = queue.queries[lane].pop_front() {
                 return Some((queue.database.clone(), id, query));
             }
-            self.wake.wait(&mut queue);
+            self.wake[lane].wait(&mut queue);
         }
     }
 
-    fn run(&self, of_apply: bool) {
-        while let Some((database, id, query)) = self.next(of_apply) {
+    fn run(&self, lane: usize) {
+        while let Some((database, id, query)) = self.next(lane) {
             match read(&database, &query) {
                 Ok(result) => {
                     drop(database);

@@ -42,6 +42,10 @@ pub(super) const LOG_BYTES_PER_FLUSH: u64 = 64 << 20;
 const MEMTABLE_CHECK_BYTES: usize = 256 << 10;
 /// The interval at which background errors are looked for.
 const ERROR_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between two times that the space of dropped history is freed, ...
+const RECLAIM_INTERVAL: Duration = Duration::from_secs(5);
+/// ... and as a multiple of the time that a compaction takes.
+const COMPACTION_PART: u32 = 20;
 
 /// Accepts batches. Dropping it waits until all are written and flushed.
 pub struct StateWriter {
@@ -75,6 +79,10 @@ struct Flush {
     reclaim: bool,
     /// The state is to be compacted.
     compact: bool,
+    /// How long the last compaction has taken.
+    compaction: Duration,
+    /// A part of the history was dropped, whose space was not freed since.
+    history_dropped: bool,
     closing: bool,
     /// Nothing is flushed any more: the state is replaced.
     discarded: bool,
@@ -102,6 +110,8 @@ impl StateWriter {
                 wanted: false,
                 reclaim: false,
                 compact: false,
+                compaction: Duration::ZERO,
+                history_dropped: false,
                 closing: false,
                 discarded: false,
                 written: applied,
@@ -132,7 +142,10 @@ impl StateWriter {
     /// Frees space: flushes the state, so that more of the log may be deleted, and compacts it, which removes what was
     /// deleted or replaced. Never blocks.
     pub fn reclaim(&self) {
-        self.shared.reclaim();
+        let mut flush = self.shared.flush.lock();
+        (flush.wanted, flush.reclaim) = (true, true);
+        drop(flush);
+        self.shared.wake_flush.notify_one();
     }
 
     /// A handle for checkpoints of this state.
@@ -179,13 +192,6 @@ impl Drop for StateWriter {
 }
 
 impl Shared {
-    fn reclaim(&self) {
-        let mut flush = self.flush.lock();
-        (flush.wanted, flush.reclaim) = (true, true);
-        drop(flush);
-        self.wake_flush.notify_one();
-    }
-
     fn write_batches(&self) {
         let mut work = VecDeque::new();
         let mut unchecked = 0;
@@ -271,11 +277,10 @@ impl Shared {
             database.failure.fail("write to", &one_line(&error));
             return None;
         }
-        self.flush.lock().written = checkpoint.applied;
-        // The space of a history that is large for its file system is needed at once, by snapshots too.
-        if drops_history && database.history_is_large() {
-            self.reclaim();
-        }
+        let mut flush = self.flush.lock();
+        flush.written = checkpoint.applied;
+        flush.history_dropped |= drops_history;
+        drop(flush);
         (self.stored)(number);
         Some(bytes)
     }
@@ -296,14 +301,17 @@ impl Shared {
                 flush.flushed
             };
             // Errors are background errors, which the other thread looks for.
+            let begin = Instant::now();
             if compacted != Some(flushed) && self.database.compact() {
                 compacted = Some(flushed);
+                self.flush.lock().compaction = begin.elapsed();
             }
         }
     }
 
     fn flush_when_due(&self) {
         let mut next_check = Instant::now() + ERROR_CHECK_INTERVAL;
+        let mut next_reclaim = Instant::now();
         loop {
             let reclaim;
             let (closing, due) = {
@@ -351,6 +359,13 @@ impl Shared {
             self.wake_compact.notify_one();
             if closing {
                 return;
+            }
+            let now = Instant::now();
+            if now >= next_reclaim && self.flush.lock().history_dropped && self.database.history_is_large() {
+                let mut flush = self.flush.lock();
+                flush.history_dropped = false;
+                (flush.wanted, flush.reclaim) = (true, true);
+                next_reclaim = now + RECLAIM_INTERVAL.max(flush.compaction * COMPACTION_PART);
             }
         }
     }

@@ -260,7 +260,7 @@ impl Worker {
         let (revision, bytes) = (kept.outgoing.checkpoint.applied, kept.outgoing.bytes_before(usize::MAX));
         debug!(revision, bytes, files = kept.outgoing.files.len(), "checkpoint of the state made");
         kept.links.iter().for_each(|link| report(&self.inbox, *link, &kept));
-        // Nobody asks for the earlier ones any more, and they hold files that are deleted otherwise.
+        // No follower requests an earlier checkpoint without a link, and its files take space.
         self.kept.retain(|earlier| !earlier.links.is_empty());
         self.kept.push(kept);
         Ok(())

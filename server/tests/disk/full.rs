@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Takes all free space but about this many bytes.
-fn fill(path: &Path, rest: u64) {
+pub(crate) fn fill(path: &Path, rest: u64) {
     let file = OpenOptions::new().create_new(true).write(true).open(path).unwrap();
     let (mut size, mut step) = (0, 64 << 20);
     while step >= 4_096 {

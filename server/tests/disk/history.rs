@@ -1,5 +1,7 @@
 //! The history in the data directory, compared with that of a table in memory.
 
+use std::{fs, thread, time::Instant};
+
 use bytes::Bytes;
 use gometa_proto::v1::{
     Compare, Delete, Get, GetHistory, RaiseHorizon, Range, Set, Txn, TxnOperation, TxnOutcome, command::Body,
@@ -9,6 +11,10 @@ use gometa_sim::contract::Write;
 use gometa_store::{MemoryTable, Query, Table, recompute_checkpoint, verify_changes};
 use gometa_testkit::store::{Driver, delete, set};
 
+use super::{
+    full::fill,
+    machine::{self, Machine, say_skipped},
+};
 use crate::support::*;
 
 /// The number of entries between two looks at the pages.
@@ -149,4 +155,70 @@ fn pages_are_those_of_a_table_in_memory_over_closings_and_crashes() {
             }
         }
     }
+}
+
+/// The bytes of a superseded version.
+const VALUE_BYTES: usize = 1 << 20;
+/// The number of versions: their bytes are more than half of what history may take of the test's file system.
+const VERSIONS: u64 = 48;
+
+/// Raises the horizon on a file system of which less than half is free. Returns the bytes of the table files before and after.
+fn drop_history(machine: &Machine) -> (u64, u64) {
+    let dir = machine.mounted.join("data");
+    let mut opened = Opened::open(&dir).unwrap();
+    opened.found();
+    let mut driver = Driver::new();
+    let mut written = 0;
+    let mut write = |opened: &mut Opened, driver: &mut Driver| {
+        let batch = driver.store.take_batch().unwrap();
+        let applied = batch.checkpoint.applied;
+        opened.append(1, written + 1..=applied);
+        written = applied;
+        driver.table.write(&batch);
+        driver.store.batch_written();
+        opened.write(Write::Table(batch));
+    };
+    let mut random = Random(1);
+    for _ in 0..VERSIONS {
+        // Not to be compressed.
+        let value: Vec<u8> =
+            (0..VALUE_BYTES / 8).flat_map(|_| random.below(u64::MAX).to_be_bytes()).collect();
+        driver.run(set("k", value));
+        write(&mut opened, &mut driver);
+    }
+    drop(opened);
+    fill(&machine.mounted.join("filler"), 200 << 20);
+    let size =
+        || state_files(&dir, "sst").iter().map(|file| fs::metadata(file).map_or(0, |meta| meta.len())).sum();
+    let before = size();
+    let mut opened = Opened::open(&dir).unwrap();
+    driver.apply(Body::RaiseHorizon(RaiseHorizon { horizon: driver.store.applied() }));
+    write(&mut opened, &mut driver);
+    let deadline = Instant::now() + DEADLINE;
+    let mut after = size();
+    while after > before / 4 && Instant::now() < deadline {
+        thread::yield_now();
+        after = size();
+    }
+    (before, after)
+}
+
+/// Not a test: the process with its own mount namespace.
+#[test]
+#[ignore = "run by the other test"]
+fn child() {
+    let Some(machine) = Machine::of_child() else { return };
+    match machine {
+        Ok(machine) => println!("\nsizes {:?}", drop_history(&machine)),
+        Err(reason) => println!("\nunable {reason}"),
+    }
+}
+
+#[test]
+fn the_space_of_a_large_history_is_free_soon_after_the_horizon_has_passed_it() {
+    let lines = machine::in_own_mounts("history::child", &[]);
+    let Ok(lines) = lines.map_err(say_skipped) else { return };
+    let sizes = lines.iter().find_map(|line| line.strip_prefix("sizes (")).unwrap();
+    let sizes: Vec<u64> = sizes.trim_end_matches(')').split(", ").map(|size| size.parse().unwrap()).collect();
+    assert!(sizes[0] > VERSIONS * VALUE_BYTES as u64 && sizes[1] < sizes[0] / 4, "{sizes:?}");
 }

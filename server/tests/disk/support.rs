@@ -32,7 +32,7 @@ pub(crate) const STATE: &str = "state-1";
 /// The mark of what is synced in the log.
 pub(crate) const MARK: &str = "log-1/SYNCED";
 pub(crate) const CACHE_BYTES: usize = 8 << 20;
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The recorded callbacks.
 #[derive(Default)]

@@ -181,7 +181,8 @@ async fn an_isolated_leaders_tail_is_cut_when_it_returns_and_stays_cut_after_a_k
     let what = "has the whole tail in its log";
     ensemble.status_when(leader, what, |status| status.last_revision == base + TAIL).await;
     let others = ensemble.others(leader);
-    let majority = Client::builder().timeout(TIMEOUT);
+    // Pinned, or a node that has not missed the leader yet could point it there, and its session be a part of the tail.
+    let majority = Client::builder().timeout(TIMEOUT).pinned(true);
     let majority = majority.build(others.iter().map(|node| ensemble.request(*node))).unwrap();
     for number in 0..MEANWHILE {
         majority.set(format!("meanwhile/{number}"), "kept").await.unwrap();
@@ -192,10 +193,8 @@ async fn an_isolated_leaders_tail_is_cut_when_it_returns_and_stays_cut_after_a_k
 
     ensemble.network().heal();
     let line = ensemble.logged(leader, &["log truncated"]).await;
-    // The leader may have proposed something of its own behind the sets.
-    let from =
-        line.split("from_revision=").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
-    assert!(from >= Some(base + TAIL) && line.contains(&format!("to_revision={base}")), "{line}");
+    let (from, to) = (format!("from_revision={} ", base + TAIL), format!("to_revision={base}"));
+    assert!(line.contains(&from) && line.contains(&to), "{line}");
     let statuses = ensemble.converged(&everyone).await;
     assert_eq!(statuses[0].applied_revision, end, "nothing was written since");
 
