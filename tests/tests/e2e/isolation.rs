@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use gometa_client::{Client, ErrorKind, Outcome, ReadOptions, Role};
-use gometa_proto::v1::WriteContext;
+use gometa_proto::v1::{self, WriteContext, response};
 use gometa_tests::{
     ensemble::Ensemble,
     network::{Line, Seen},
@@ -175,8 +175,12 @@ async fn an_isolated_leaders_tail_is_cut_when_it_returns_and_stays_cut_after_a_k
     let base = ensemble.converged(&everyone).await[leader].last_revision;
 
     ensemble.network().isolate(leader);
+    // They end before the network heals; until its deadline the node would have a write proposed by the new leader.
+    wire.deadline_ms = 2_000;
+    let mut asked = Vec::new();
     for seq in 1..=TAIL {
-        wire.ask_to_set(WriteContext { session, seq, lowest: 1 }, &format!("tail/{seq}"), "lost").await;
+        let context = WriteContext { session, seq, lowest: 1 };
+        asked.push(wire.ask_to_set(context, &format!("tail/{seq}"), "lost").await);
     }
     let what = "has the whole tail in its log";
     ensemble.status_when(leader, what, |status| status.last_revision == base + TAIL).await;
@@ -190,6 +194,12 @@ async fn an_isolated_leaders_tail_is_cut_when_it_returns_and_stays_cut_after_a_k
     let statuses = ensemble.converged(&others).await;
     let end = statuses[0].last_revision;
     assert!(end < base + TAIL, "the tail is the longer one");
+    for id in asked {
+        match wire.answer(id).await {
+            response::Result::Error(error) => assert_eq!(error.outcome(), v1::Outcome::Unknown, "{error:?}"),
+            other => panic!("a write of an isolated leader is answered: {other:?}"),
+        }
+    }
 
     ensemble.network().heal();
     let line = ensemble.logged(leader, &["log truncated"]).await;

@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-/// The deadline of requests in milliseconds.
+/// The deadline of requests in milliseconds, unless a test sets another one.
 const DEADLINE_MS: u32 = 20_000;
 
 /// One connection.
@@ -26,6 +26,8 @@ pub(crate) struct Wire {
     stream: TcpStream,
     buffer: BytesMut,
     last_id: u64,
+    /// The deadline of the requests that follow, in milliseconds.
+    pub(crate) deadline_ms: u32,
 }
 
 impl Wire {
@@ -33,7 +35,7 @@ impl Wire {
     pub(crate) async fn silent(address: &str) -> Wire {
         let stream = TcpStream::connect(address).await.unwrap_or_else(|error| panic!("{address}: {error}"));
         stream.set_nodelay(true).unwrap();
-        Wire { stream, buffer: BytesMut::new(), last_id: 0 }
+        Wire { stream, buffer: BytesMut::new(), last_id: 0, deadline_ms: DEADLINE_MS }
     }
 
     /// Opens a connection, sends a Hello, and waits for the Welcome.
@@ -91,7 +93,8 @@ impl Wire {
     pub(crate) async fn ask(&mut self, write: Option<WriteContext>, operation: Option<Operation>) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
-        let request = Request { id, deadline_ms: DEADLINE_MS, write, operation, ..Request::default() };
+        let deadline_ms = self.deadline_ms;
+        let request = Request { id, deadline_ms, write, operation, ..Request::default() };
         self.say(client_frame::Body::Request(request)).await;
         id
     }
