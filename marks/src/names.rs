@@ -65,6 +65,7 @@ pub const MUTANTS: &[&str] = &[
     "keeps_divergent_tail",
     "keeps_durable_mark_on_truncate",
     "keeps_ended_session_in_table",
+    "keeps_ranges_of_replaced_table",
     "keeps_truncated_configuration",
     "keeps_truncated_entries_ahead",
     "keeps_truncated_entries_in_memory",

@@ -29,6 +29,18 @@ impl Bounds {
         Bounds { start: start.clone().max(prefix.clone()), end }
     }
 
+    /// One key.
+    #[must_use]
+    pub fn of_key(key: &Bytes) -> Bounds {
+        Bounds { start: key.clone(), end: Some([key, &[0][..]].concat().into()) }
+    }
+
+    /// The smallest bounds with all keys of these and of the others.
+    pub(crate) fn cover(self, others: Bounds) -> Bounds {
+        let end = self.end.zip(others.end).map(|(one, other)| one.max(other));
+        Bounds { start: self.start.min(others.start), end }
+    }
+
     /// Whether a key is among them.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {

@@ -48,6 +48,16 @@ impl Txn {
         self.when.iter().filter_map(Compare::range_state)
     }
 
+    /// Bounds of all keys that it compares, reads or writes; `None` if there are none.
+    #[must_use]
+    pub fn bounds(&self) -> Option<Bounds> {
+        let compared = self.when.iter().map(|compare| match compare.range_state() {
+            Some(state) => state.bounds(),
+            None => Bounds::of_key(&compare.key),
+        });
+        compared.chain(self.branches().filter_map(TxnOperation::bounds)).reduce(Bounds::cover)
+    }
+
     /// Whether what executing it does depends on the keys of a range.
     #[must_use]
     pub fn needs_ranges(&self) -> bool {
@@ -82,6 +92,17 @@ impl TxnOperation {
     #[must_use]
     pub fn writes(&self) -> bool {
         self.written_key().is_some() || self.deleted_range().is_some()
+    }
+
+    /// The keys that it reads or writes.
+    fn bounds(&self) -> Option<Bounds> {
+        Some(match self.operation.as_ref()? {
+            Set(set) => Bounds::of_key(&set.key),
+            Delete(delete) => Bounds::of_key(&delete.key),
+            Get(get) => Bounds::of_key(&get.key),
+            Read(range) => range.bounds(),
+            DeleteRange(range) => range.bounds(),
+        })
     }
 
     /// The one key that it writes.

@@ -1,7 +1,10 @@
 //! What a revision changed, and where its records are in a table.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use gometa_proto::v1::{self, ChangeRecord, KeyRecord};
+use gometa_proto::{
+    Bounds,
+    v1::{self, ChangeRecord, KeyRecord},
+};
 use prost::Message;
 
 /// Upper bound, in bytes, of the memory of a changed key in a batch, besides its key and its superseded value.
@@ -84,6 +87,11 @@ pub(crate) fn past_key(key: &[u8], superseded_at: u64) -> Bytes {
     past.put_u16(0);
     past.put_u64(superseded_at);
     past.freeze()
+}
+
+/// The keys in the history of all versions of some keys: those from the first on, below the second, if there is one.
+pub fn past_bounds(keys: &Bounds) -> (Bytes, Option<Bytes>) {
+    (past_key(&keys.start, 0), keys.end.as_ref().map(|end| past_key(end, 0)))
 }
 
 /// The opposite of [`past_key`]; `None` if it is none.

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use gometa_proto::{
-    ErrorKind,
+    Bounds, ErrorKind,
     v1::{
         Deleted, DeletedRange, Error, GetHistory, KeyHistory, Page, Range, Txn, TxnAnswer, TxnOperation,
         TxnOutcome, TxnResult, Written, txn_operation::Operation, txn_result::Result as Answer,
@@ -70,6 +70,15 @@ impl Query {
             Query::Range(range) if range.at_revision > 0 => range.at_revision,
             // The history of a key shows what is kept.
             Query::Range(_) | Query::History(_) | Query::Txn(_) | Query::Ranges(_) => applied,
+        }
+    }
+
+    /// Bounds of all keys that are read; `None` if there are none.
+    pub fn bounds(&self) -> Option<Bounds> {
+        match self {
+            Query::Range(range) => Some(range.bounds()),
+            Query::History(get) => Some(Bounds::of_key(&get.key)),
+            Query::Txn(txn) | Query::Results(txn, _) | Query::Ranges(txn) => txn.bounds(),
         }
     }
 

@@ -65,7 +65,7 @@ pub(crate) struct Follower {
     /// The time when this node began to follow this leader.
     began: Ticks,
     /// The time of the leader's last sign of life.
-    heard: Ticks,
+    pub(crate) heard: Ticks,
     /// The time of the last message to the leader.
     sent: Ticks,
     reported: LatencyReport,

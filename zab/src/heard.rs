@@ -1,4 +1,4 @@
-//! What a node has heard of the members lately, for its status: nothing in the protocol depends on it.
+//! What a node has heard of the members lately, for its status and its reports: nothing in the protocol depends on it.
 
 use alloc::collections::BTreeMap;
 
@@ -11,6 +11,8 @@ pub(crate) struct Heard {
     pub(crate) members: BTreeMap<NodeId, [Option<(Incarnation, Ticks)>; 2]>,
     /// The last version of a configuration that was later than that of this node.
     pub(crate) later: Option<(Zxid, Ticks)>,
+    /// The latest start of each member's data directory that has greeted: its boot count, and when it did so first.
+    starts: BTreeMap<NodeId, (Incarnation, u64, Ticks)>,
 }
 
 impl Heard {
@@ -21,6 +23,19 @@ impl Heard {
             heard[1] = heard[0];
         }
         heard[0] = Some((incarnation, now));
+    }
+
+    /// A member has greeted.
+    pub(crate) fn start(&mut self, (node, incarnation): (NodeId, Incarnation), boot: u64, now: Ticks) {
+        match self.starts.get(&node) {
+            Some((of, latest, _)) if *of == incarnation && *latest >= boot => {}
+            _ => drop(self.starts.insert(node, (incarnation, boot, now))),
+        }
+    }
+
+    /// When the latest start of a member's data directory has greeted first.
+    pub(crate) fn latest_start(&self, node: NodeId, incarnation: Incarnation) -> Option<Ticks> {
+        self.starts.get(&node).filter(|(of, ..)| *of == incarnation).map(|(.., at)| *at)
     }
 
     /// A node with a later configuration was heard.

@@ -149,6 +149,11 @@ impl Leader {
         self.followers.contains_key(&link)
     }
 
+    /// When something was received last on the connection of a follower.
+    pub(crate) fn heard(&self, link: LinkId) -> Option<Ticks> {
+        self.followers.get(&link).map(|progress| progress.heard)
+    }
+
     /// All followers, with their connections.
     pub(crate) fn followers(&self) -> impl Iterator<Item = (LinkId, &Progress)> + '_ {
         self.followers.iter().map(|(link, progress)| (*link, progress))

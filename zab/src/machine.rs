@@ -494,10 +494,10 @@ impl Zab {
         };
         let phase = &self.phase;
         core.close_idle(|link, state| match phase {
-            Phase::Forming(_) => state.hello.is_some(),
-            Phase::Following(follower) => follower.link() == Some(link),
-            Phase::Leading(leader) => leader.uses(link),
-            Phase::Looking(_) | Phase::Stopped => false,
+            Phase::Forming(_) => state.hello.as_ref().map(|_| state.opened),
+            Phase::Following(follower) => (follower.link() == Some(link)).then_some(follower.heard),
+            Phase::Leading(leader) => leader.heard(link),
+            Phase::Looking(_) | Phase::Stopped => None,
         });
         next
     }

@@ -35,7 +35,8 @@ impl<T: Table> Node<T> {
     pub(super) fn begin_installation(&mut self, token: Token, at: Zxid) {
         self.installing = Some(Installing { token, at, exchanged: false });
         self.truncate_ahead(self.store.applied());
-        self.next_ranges = None;
+        // Their answer is of the old table.
+        self.next_ranges = planted!(None, keeps_ranges_of_replaced_table => self.next_ranges);
     }
 
     /// Whether entries are applied to a table that a snapshot replaces.

@@ -2,7 +2,8 @@
 
 use std::{collections::VecDeque, mem, sync::Arc, thread::JoinHandle};
 
-use gometa_store::{Cursor, Found, HISTORY_KEY, Query, check_horizon, horizon_of, revision_key};
+use bytes::Bytes;
+use gometa_store::{Cursor, Found, HISTORY_KEY, Query, check_horizon, horizon_of, past_bounds, revision_key};
 use parking_lot::{Condvar, Mutex};
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, Snapshot};
 
@@ -130,8 +131,12 @@ fn read(database: &Database, query: &Query) -> Result<Result<Found, u64>, String
     if let Err(horizon) = check_horizon(query.lowest(applied), horizon) {
         return Ok(Err(horizon));
     }
-    let mut data = Records::new(database, &snapshot, DATA);
-    let mut past = query.reads_past(applied).then(|| Records::new(database, &snapshot, PAST));
+    // Without bounds, the end of the range would be looked for behind it, over all keys that are deleted and not compacted yet.
+    let keys = query.bounds().filter(|keys| !keys.is_empty());
+    let mut data = Records::new(database, &snapshot, DATA, keys.clone().map(|keys| (keys.start, keys.end)));
+    let mut past = query
+        .reads_past(applied)
+        .then(|| Records::new(database, &snapshot, PAST, keys.as_ref().map(past_bounds)));
     let change = query.change().map(|revision| {
         snapshot
             .get_pinned_cf(database.family(CHANGES), revision_key(revision))
@@ -151,8 +156,19 @@ struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    fn new(database: &'a Database, snapshot: &'a Snapshot<'a>, family: &str) -> Records<'a> {
+    fn new(
+        database: &'a Database,
+        snapshot: &'a Snapshot<'a>,
+        family: &str,
+        bounds: Option<(Bytes, Option<Bytes>)>,
+    ) -> Records<'a> {
         let mut options = ReadOptions::default();
+        if let Some((start, end)) = bounds {
+            options.set_iterate_lower_bound(start);
+            if let Some(end) = end {
+                options.set_iterate_upper_bound(end);
+            }
+        }
         // A scan must not push out what applying needs.
         options.fill_cache(false);
         Records { records: snapshot.raw_iterator_cf_opt(database.family(family), options) }

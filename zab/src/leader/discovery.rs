@@ -43,9 +43,9 @@ impl Leader {
         let same =
             |progress: &Progress| (progress.node, progress.incarnation()) == (hello.node, hello.incarnation);
         let older = self.followers().find(|(_, progress)| same(progress));
-        if let Some(older) = older.map(|(link, _)| link) {
+        if let Some((older, heard)) = older.map(|(link, progress)| (link, progress.heard)) {
             probe!("lead.follower-reconnects");
-            core.check_reconnect(link, older);
+            core.check_reconnect(link, (older, heard));
             self.drop_follower(core, older, "it has connected again");
         }
         let progress = Progress::new(&hello, accepted, core.now);

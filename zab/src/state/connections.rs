@@ -1,12 +1,13 @@
 //! Connections: greetings, refusals, and two processes with one identity.
 
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use super::{Core, Link};
 use crate::{
     effect::{Effect, Notice},
     message::{Hello, Message, Reason},
-    types::{Epoch, Incarnation, LinkId, NodeId},
+    types::{Epoch, Incarnation, LinkId, NodeId, Ticks},
 };
 
 impl Core {
@@ -122,6 +123,7 @@ impl Core {
         }
         if self.configurations.contains(hello.node) {
             self.heard.member(hello.node, hello.incarnation, self.now);
+            self.heard.start((hello.node, hello.incarnation), hello.boot, self.now);
         }
         if let Some(state) = self.links.get_mut(&link) {
             state.hello = Some(hello);
@@ -129,44 +131,49 @@ impl Core {
         true
     }
 
-    /// Closes all connections that were not used within the election timeout.
-    pub(crate) fn close_idle(&mut self, in_use: impl Fn(LinkId, &Link) -> bool) {
+    /// Closes all connections that were not used within the election timeout. `in_use` tells of one that is in use when
+    /// something was received on it last.
+    pub(crate) fn close_idle(&mut self, in_use: impl Fn(LinkId, &Link) -> Option<Ticks>) {
         let timeout = self.config.timeouts.election;
-        let idle: Vec<LinkId> = self
+        let idle: Vec<(LinkId, Ticks)> = self
             .links
             .iter()
-            .filter(|(id, link)| self.now.since(link.opened) > timeout && !in_use(**id, link))
-            .map(|(id, _)| *id)
+            .filter(|(id, link)| self.now.since(link.opened) > timeout && in_use(**id, link).is_none())
+            .map(|(id, link)| (*id, link.opened))
             .collect();
-        for link in idle {
+        for (link, opened) in idle {
             probe!("connection.idle-closed");
-            let duplicate =
-                |(used, state): &(&LinkId, &Link)| in_use(**used, state) && self.is_duplicate(link, **used);
-            if let Some(used) = self.links.iter().find(duplicate).map(|(used, _)| *used) {
+            let mut used = self.links.iter().filter_map(|(id, state)| Some((*id, in_use(*id, state)?)));
+            let duplicate = used.find(|used| self.is_duplicate((link, opened), *used));
+            if let Some((used, _)) = duplicate {
                 self.report_duplicate(used, link);
             }
             self.close(link);
         }
     }
 
-    /// Whether a connection is that of a second process with the id and the incarnation of the one whose connection is in
-    /// use. A process has the same boot count and addresses all its life.
-    fn is_duplicate(&self, link: LinkId, used: LinkId) -> bool {
-        let (Some(link), Some(used)) = (self.links.get(&link), self.links.get(&used)) else { return false };
-        let (Some(one), Some(other)) = (&link.hello, &used.hello) else { return false };
-        let differs = (one.boot, &one.addresses) != (other.boot, &other.addresses);
-        // Messages of an earlier start can be received after its end, but only for a while.
-        let alive =
-            one.boot >= other.boot || link.opened.since(used.opened) > self.config.timeouts.election * 2;
-        (one.node, one.incarnation) == (other.node, other.incarnation) && differs && alive
+    /// Whether two connections, on which something was received last at these times, are of two processes with one id and
+    /// one incarnation. A process has the same boot count and addresses all its life. Messages of an earlier start can be
+    /// received after its end, but only for a while.
+    fn is_duplicate(&self, (one, one_heard): (LinkId, Ticks), (other, other_heard): (LinkId, Ticks)) -> bool {
+        let hello = |link| self.links.get(&link).and_then(|link: &Link| link.hello.as_ref());
+        let (Some(one), Some(other)) = (hello(one), hello(other)) else { return false };
+        if (one.node, one.incarnation) != (other.node, other.incarnation) {
+            return false;
+        }
+        let earlier_heard = match one.boot.cmp(&other.boot) {
+            Ordering::Equal => return one.addresses != other.addresses,
+            Ordering::Less => one_heard,
+            Ordering::Greater => other_heard,
+        };
+        let later_began = self.heard.latest_start(one.node, one.incarnation);
+        later_began.is_some_and(|began| earlier_heard.since(began) > self.config.timeouts.election * 2)
     }
 
-    /// Reports a follower that connects again if it is another process with the same identity: with other addresses at
-    /// the same boot count, or with an earlier boot count.
-    pub(crate) fn check_reconnect(&mut self, new: LinkId, old: LinkId) {
-        let boot =
-            |link| self.links.get(&link).and_then(|link: &Link| link.hello.as_ref()).map(|hello| hello.boot);
-        if boot(new) <= boot(old) && self.is_duplicate(new, old) {
+    /// Reports a follower that connects again if it is another process with the same identity. `old_heard` is when something
+    /// was received last on its old connection.
+    pub(crate) fn check_reconnect(&mut self, new: LinkId, (old, old_heard): (LinkId, Ticks)) {
+        if self.is_duplicate((new, self.now), (old, old_heard)) {
             self.report_duplicate(new, old);
         }
     }

@@ -52,18 +52,51 @@ fn is_alive(message: &Message) -> bool {
 
 #[test]
 fn a_leader_reports_a_second_process_of_a_follower_that_is_alive() {
-    // The boot count does not distinguish them: the original and the copy each count their own starts.
-    for boot in [1, 2] {
+    // The boot count does not distinguish them: the original and the copy each count their own starts. A higher one may be
+    // that of a restart, until the earlier start has been heard for two election timeouts.
+    for (boot, attempts) in [(1, 1), (2, 3)] {
         let mut solo = node();
         let links = solo.established(&[1, 2]);
-        let (other, _) = solo.accept_as(copy(&solo, 1, boot));
-        let effects = wait_for_election_timeout(&mut solo, &links);
-        assert_eq!(reports(&effects), copy_reported());
-        let notified: Vec<Message> =
-            sent(&effects, other).into_iter().filter(|sent| !is_alive(sent)).collect();
-        assert_eq!(notified, [Message::Duplicate(addresses("n1"))]);
-        assert!(closes(&effects, other) && !closes(&effects, links[0]));
+        for attempt in 1..=attempts {
+            let (other, _) = solo.accept_as(copy(&solo, 1, boot));
+            let effects = wait_for_election_timeout(&mut solo, &links);
+            let expected = if attempt < attempts { vec![] } else { copy_reported() };
+            assert_eq!(reports(&effects), expected);
+            let notified: Vec<Message> =
+                sent(&effects, other).into_iter().filter(|sent| !is_alive(sent)).collect();
+            assert_eq!(notified.contains(&Message::Duplicate(addresses("n1"))), attempt == attempts);
+            assert!(closes(&effects, other) && !closes(&effects, links[0]));
+        }
     }
+}
+
+#[test]
+fn a_restarted_follower_that_says_nothing_more_is_not_reported_while_its_old_connection_is_in_use() {
+    let mut solo = node();
+    let links = solo.established(&[1, 2]);
+    let (again, _) = solo.accept_as(copy(&solo, 1, 2));
+    // The last messages of the earlier start are late.
+    let effects = wait_for_election_timeout(&mut solo, &links);
+    assert!(closes(&effects, again) && !closes(&effects, links[0]));
+    assert_eq!(reports(&effects), vec![]);
+}
+
+#[test]
+fn two_processes_that_take_turns_are_reported() {
+    let mut solo = node();
+    let links = solo.established(&[1, 2]);
+    let mut reported = Vec::new();
+    for turn in 0..8_u64 {
+        let hello = if turn % 2 == 0 { copy(&solo, 1, 2) } else { solo.hello(1) };
+        let (link, _) = solo.accept_as(hello);
+        reported.extend(reports(&solo.receive(link, promised(0))).into_iter().map(|_| turn));
+        for link in [link, links[1]] {
+            solo.after(ELECTION / 4);
+            solo.receive(link, heartbeat_ack(solo.epoch(), 1));
+        }
+    }
+    // The first two election timeouts end with turn 4.
+    assert_eq!(reported, [5, 6, 7]);
 }
 
 #[test]
