@@ -19,7 +19,7 @@ Exit status:
   1  other error
   2  invalid usage, configuration or argument
   3  get: the key does not exist
-  4  add: the key exists; cas, delete --revision: the key has another revision;
+  4  add, import --only-new: the key exists; cas, delete --revision: the key has another revision;
      txn: a comparison does not hold, `otherwise` was executed;
      --guard: its key does not exist, or was created at another revision
   5  no connection to any node, or no answer, within the time limit; a write was not applied;

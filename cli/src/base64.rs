@@ -23,8 +23,7 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
         let padding = group.iter().rev().take_while(|letter| **letter == b'=').count();
         let mut bits = 0;
         for letter in &group[..group.len() - padding] {
-            let digit = ALPHABET.iter().position(|known| known == letter)?;
-            bits = bits << 6 | digit as u32;
+            bits = bits << 6 | u32::from(digit(*letter)?);
         }
         let [_, decoded @ ..] = (bits << (6 * padding)).to_be_bytes();
         bytes.extend_from_slice(decoded.get(..3usize.checked_sub(padding)?)?);
@@ -33,9 +32,28 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     (encode(&bytes) == text).then_some(bytes)
 }
 
+/// The value of a letter: its index in the alphabet.
+fn digit(letter: u8) -> Option<u8> {
+    match letter {
+        b'A'..=b'Z' => Some(letter - b'A'),
+        b'a'..=b'z' => Some(letter - b'a' + 26),
+        b'0'..=b'9' => Some(letter - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn letters_are_digits_in_the_order_of_the_alphabet() {
+        let digits: Vec<u8> = ALPHABET.iter().filter_map(|letter| digit(*letter)).collect();
+        assert_eq!(digits, (0..64).collect::<Vec<u8>>());
+        assert_eq!((0..=u8::MAX).filter(|letter| digit(*letter).is_some()).count(), 64);
+    }
 
     #[test]
     fn the_standards_examples_are_encoded_and_decoded() {

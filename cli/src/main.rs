@@ -2,8 +2,8 @@
 //!
 //! A thin layer over `gometa-client`: [`args`] and [`options`] parse the command line, [`commands`] has a module for each
 //! command, [`output`] prints results to standard output and errors to standard error. [`txn`] reads
-//! the text of transactions. The exit status tells the kind of
-//! an error, so that scripts need not parse the text.
+//! the text of transactions, [`records`] the files that are imported. The exit status tells the kind of an error, so that
+//! scripts need not parse the text.
 #![forbid(unsafe_code)]
 
 mod advice;
@@ -15,6 +15,8 @@ mod guard;
 mod input;
 mod options;
 mod output;
+mod pair;
+mod records;
 mod txn;
 mod usage;
 mod words;

@@ -17,6 +17,8 @@ use crate::{advice, base64};
 pub(crate) const OTHERWISE: u8 = 4;
 /// The exit status of `status`, `health` and `bench` if something is wrong.
 pub(crate) const UNHEALTHY: u8 = 5;
+/// The exit status after Ctrl-C, as in other programs.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// The format of results.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
@@ -42,6 +44,19 @@ pub(crate) enum Failure {
         what: &'static str,
         error: io::Error,
     },
+    /// A failure in the words of the command.
+    Explained(Box<Explained>),
+}
+
+/// A failure with a message of its command, such as how far that has come. Kind, exit status and outcome are those of the
+/// cause.
+#[derive(Debug)]
+pub(crate) struct Explained {
+    pub(crate) cause: Failure,
+    pub(crate) message: String,
+    pub(crate) advice: Option<String>,
+    /// Further fields in JSON.
+    pub(crate) fields: Map<String, Value>,
 }
 
 /// Whether a change of the members may have been made.
@@ -71,6 +86,7 @@ impl Failure {
             Self::Io { .. } => 1,
             Self::Usage(_) => 2,
             Self::NoAnswer(_) => 5,
+            Self::Explained(explained) => explained.cause.exit_status(),
             Self::Call(error) => match error.kind() {
                 // Of a write, these are the outcome of all attempts.
                 ErrorKind::NotFound if !is_unknown_change(error) => 3,
@@ -97,13 +113,28 @@ impl Failure {
             Self::Io { error, .. } if error.kind() == io::ErrorKind::NotConnected => Some(
                 "provide input, or the value or the file as an argument; an empty value is \"\"".to_owned(),
             ),
+            Self::Explained(explained) => explained.advice.clone(),
             Self::Usage(_) | Self::Io { .. } => None,
         }
     }
 
     pub(crate) fn to_json(&self, source: &str) -> Value {
+        let mut fields = self.fields();
+        if let Some(advice) = self.advice(source) {
+            fields.insert("advice".to_owned(), advice.into());
+        }
+        json!({ "error": fields })
+    }
+
+    /// The fields in JSON, without the advice.
+    fn fields(&self) -> Map<String, Value> {
         let mut fields = Map::new();
         match self {
+            Self::Explained(explained) => {
+                fields = explained.cause.fields();
+                fields.extend(explained.fields.clone());
+                fields.insert("message".to_owned(), explained.message.as_str().into());
+            }
             Self::Call(error) => {
                 put_kind(&mut fields, error.kind());
                 fields.insert("operation".to_owned(), error.operation().name().into());
@@ -137,10 +168,7 @@ impl Failure {
                 fields.insert("message".to_owned(), self.to_string().into());
             }
         }
-        if let Some(advice) = self.advice(source) {
-            fields.insert("advice".to_owned(), advice.into());
-        }
-        json!({ "error": fields })
+        fields
     }
 }
 
@@ -185,6 +213,7 @@ impl fmt::Display for Failure {
             Self::Usage(message) | Self::NoAnswer(message) => f.write_str(message),
             Self::Call(error) => write!(f, "{error}"),
             Self::Io { what, error } => write!(f, "{what}: {error}"),
+            Self::Explained(explained) => f.write_str(&explained.message),
         }
     }
 }

@@ -22,6 +22,7 @@ const SUGGESTED: &[&str] = &[
     "ls",
     "count",
     "history",
+    "export",
     "status",
     "health",
     "members",
@@ -149,17 +150,21 @@ mod tests {
             ("STATUS", "'status'"),
             ("shel", "'shell'"),
             ("healt", "'health'"),
+            ("exprt", "'export'"),
         ] {
             assert!(answered(word).contains(expected), "{}", answered(word));
         }
-        for word in ["frobnicate", "DELETE", "delet", "st", "sett", "ad", "cass", "bnch", "puts", "rmm"] {
+        for word in
+            ["frobnicate", "DELETE", "delet", "st", "sett", "ad", "cass", "bnch", "puts", "rmm", "imprt"]
+        {
             assert!(!answered(word).contains("similar"), "{}", answered(word));
         }
     }
 
     #[test]
     fn every_command_is_suggested_or_writes() {
-        let writes = ["set", "add", "cas", "delete", "txn", "settings", "bench", "member", "leader"];
+        let writes =
+            ["set", "add", "cas", "delete", "txn", "import", "settings", "bench", "member", "leader"];
         for command in [Args::command(), ShellLine::command()] {
             for name in command.get_subcommands().map(clap::Command::get_name) {
                 assert!(SUGGESTED.contains(&name) != writes.contains(&name), "{name}");

@@ -5,11 +5,14 @@ mod bench;
 mod cas;
 mod completion;
 mod delete;
+mod export;
 mod get;
 mod health;
 mod history;
+mod import;
 mod member;
 mod members;
+mod progress;
 mod scan;
 mod set;
 mod settings;
@@ -57,6 +60,12 @@ pub(crate) enum Call {
     /// Execute several operations as one, from a script or JSON; exit status 4 if a comparison does not hold
     #[command(after_help = txn::SYNTAX_HELP)]
     Txn(txn::Txn),
+    /// Write keys and values, all at one revision, as lines of JSON, to a file or standard output
+    #[command(after_help = export::FORMAT_HELP)]
+    Export(export::Export),
+    /// Set the keys of a file that `export` has written, or etcdctl
+    #[command(after_help = import::FORMAT_HELP)]
+    Import(import::Import),
     /// List, print and change the settings of the ensemble, which hold on all nodes
     Settings(settings::Settings),
     /// Show the state of every node; exit status 5 without a leader or a quorum
@@ -87,6 +96,8 @@ impl Call {
             Call::Cas(cas) => cas.run(context, out).await,
             Call::Delete(delete) => delete.run(context, out).await,
             Call::Txn(txn) => txn.run(context, out).await,
+            Call::Export(export) => export.run(context, out).await,
+            Call::Import(import) => import.run(context, out).await,
             Call::Settings(settings) => settings.run(context, out).await,
             Call::Status => status::run(context, out).await,
             Call::Health(health) => health.run(context, out).await,

@@ -5,12 +5,12 @@ use std::{
     ffi::OsString,
     io::{self, IsTerminal, Write},
     os::unix::ffi::OsStrExt,
-    time::{Duration, Instant},
 };
 
 use gometa_client::{Entry, Range};
 use serde_json::json;
 
+use super::progress::Progress;
 use crate::{
     context::{Context, read_options},
     output::{Failure, Format, entry_fields, write_json},
@@ -18,8 +18,6 @@ use crate::{
 
 /// The number of entries whose columns are aligned together.
 const ALIGNED: usize = 1_000;
-/// The time between two lines about the progress.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Which keys.
 #[derive(clap::Args, Debug)]
@@ -135,10 +133,10 @@ impl Count {
 async fn print(context: &Context, range: Range, keys_only: bool, out: &mut dyn Write) -> Result<u8, Failure> {
     let mut scan = context.client.scan(range);
     let mut lines = Vec::new();
-    let mut progress = Progress::new(context);
+    let mut progress = Progress::new(!context.terminal && io::stderr().is_terminal());
     while let Some(entry) = scan.next().await {
         let entry = entry?;
-        progress.count();
+        progress.count(entry.key.len() + entry.value.len());
         match context.format {
             Format::Json => {
                 let mut fields = entry_fields(&entry, keys_only);
@@ -175,27 +173,4 @@ pub(super) fn table(
         out.write_all(b"\n")?;
     }
     Ok(())
-}
-
-/// Reports on a terminal how far a scan is whose output goes elsewhere.
-struct Progress {
-    shown: bool,
-    count: u64,
-    next: Instant,
-}
-
-impl Progress {
-    fn new(context: &Context) -> Progress {
-        let shown = !context.terminal && io::stderr().is_terminal();
-        Progress { shown, count: 0, next: Instant::now() + PROGRESS_INTERVAL }
-    }
-
-    fn count(&mut self) {
-        self.count += 1;
-        if self.shown && self.count.is_multiple_of(100) && Instant::now() >= self.next {
-            self.next = Instant::now() + PROGRESS_INTERVAL;
-            // If it cannot be written, the scan goes on.
-            let _ = writeln!(io::stderr(), "{} keys", self.count);
-        }
-    }
 }

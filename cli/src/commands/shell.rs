@@ -26,7 +26,7 @@ use crate::{
     context::Context,
     input,
     options::{absolute, parse_duration, variable},
-    output::{Failure, Format, report},
+    output::{Failure, Format, INTERRUPTED, report},
     usage,
     words::{before_cursor, split},
 };
@@ -38,8 +38,6 @@ const HISTORY_VARIABLE: &str = "GOMETA_HISTORY";
 const HISTORY_MAX: usize = 1000;
 /// The length of the longest line in bytes: room for a value in escapes.
 const LINE_MAX: u64 = 8 << 20;
-/// The exit status after Ctrl-C, as in other programs.
-const INTERRUPTED: u8 = 130;
 
 /// The syntax of lines.
 pub(crate) const SHELL_HELP: &str = "\

@@ -93,7 +93,7 @@ impl Snapshot {
 }
 
 /// A size with two or more significant digits, such as `1.2 GiB`.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let (mut number, mut unit) = (bytes as f64, "B");
     // A number that rounds to 1,024 is one of the next unit.
     for next in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {

@@ -6,7 +6,7 @@ use gometa_client::{Compare, Relation};
 use serde::Deserialize;
 
 use super::transaction::{Keys, Operation, Transaction};
-use crate::base64;
+use crate::pair::{Pair, bytes, wanted};
 
 /// Reads a transaction.
 ///
@@ -131,31 +131,6 @@ impl TryFrom<CompareFields> for Checked {
 }
 
 #[derive(Deserialize)]
-#[serde(try_from = "PairFields")]
-struct Pair {
-    key: Vec<u8>,
-    value: Vec<u8>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with key and value")]
-struct PairFields {
-    key: Option<String>,
-    key_base64: Option<String>,
-    value: Option<String>,
-    value_base64: Option<String>,
-}
-
-impl TryFrom<PairFields> for Pair {
-    type Error = String;
-
-    fn try_from(fields: PairFields) -> Result<Pair, String> {
-        let key = wanted("key", fields.key, fields.key_base64)?;
-        Ok(Pair { key, value: wanted("value", fields.value, fields.value_base64)? })
-    }
-}
-
-#[derive(Deserialize)]
 #[serde(try_from = "KeyFields")]
 struct Key(Vec<u8>);
 
@@ -276,23 +251,6 @@ impl TryFrom<SpanFields> for Span {
             keys_only: fields.keys_only,
         }))
     }
-}
-
-/// The bytes of a field, as text or in base64.
-fn bytes(name: &str, text: Option<String>, encoded: Option<String>) -> Result<Option<Vec<u8>>, String> {
-    match (text, encoded) {
-        (Some(_), Some(_)) => Err(format!("both `{name}` and `{name}_base64`: one of them is enough")),
-        (Some(text), None) => Ok(Some(text.into_bytes())),
-        (None, Some(encoded)) => match base64::decode(&encoded) {
-            Some(bytes) => Ok(Some(bytes)),
-            None => Err(format!("`{name}_base64` is no base64 with padding (RFC 4648)")),
-        },
-        (None, None) => Ok(None),
-    }
-}
-
-fn wanted(name: &str, text: Option<String>, encoded: Option<String>) -> Result<Vec<u8>, String> {
-    bytes(name, text, encoded)?.ok_or_else(|| format!("missing field `{name}`"))
 }
 
 #[cfg(test)]

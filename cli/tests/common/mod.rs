@@ -19,12 +19,11 @@ pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// Runs the command with standard input and a node whose answers are `answer`'s.
-pub(crate) async fn run_with(
+/// Runs the command with standard input beside a node, which never ends.
+pub(crate) async fn run_beside(
     mut command: Command,
     input: &'static [u8],
-    node: &Node,
-    mut answer: impl FnMut(&Request) -> response::Result,
+    serving: impl Future<Output = ()>,
 ) -> Output {
     let running = tokio::task::spawn_blocking(move || {
         let mut child =
@@ -33,27 +32,42 @@ pub(crate) async fn run_with(
         let _ = child.stdin.take().unwrap().write_all(input);
         child.wait_with_output().unwrap()
     });
+    tokio::select! {
+        output = running => output.unwrap(),
+        () = serving => unreachable!("it never ends"),
+    }
+}
+
+/// Runs the command with standard input and a node whose answers are `answer`'s.
+pub(crate) async fn run_with(
+    command: Command,
+    input: &'static [u8],
+    node: &Node,
+    mut answer: impl FnMut(&Request) -> response::Result,
+) -> Output {
     let serving = async {
         loop {
             let leading = welcome(view(Role::Leading, &node.address, &[&node.address]));
             let mut link = node.accept_with(leading).await;
             while let Some(request) = link.next_request().await {
-                let result = match &request.operation {
-                    Some(Operation::OpenSession(_)) => {
-                        response::Result::SessionOpened(SessionOpened { session: 1, timeout_ms: 30_000 })
-                    }
-                    Some(Operation::EndSession(_)) => {
-                        response::Result::SessionEnded(SessionEnded { existed: true })
-                    }
-                    _ => answer(&request),
-                };
+                let result = session(&request).unwrap_or_else(|| answer(&request));
                 link.answer(&request, result).await;
             }
         }
     };
-    tokio::select! {
-        output = running => output.unwrap(),
-        () = serving => unreachable!("it never ends"),
+    run_beside(command, input, serving).await
+}
+
+/// The answer to a request about sessions.
+pub(crate) fn session(request: &Request) -> Option<response::Result> {
+    match &request.operation {
+        Some(Operation::OpenSession(_)) => {
+            Some(response::Result::SessionOpened(SessionOpened { session: 1, timeout_ms: 30_000 }))
+        }
+        Some(Operation::EndSession(_)) => {
+            Some(response::Result::SessionEnded(SessionEnded { existed: true }))
+        }
+        _ => None,
     }
 }
 
