@@ -48,6 +48,9 @@ use crate::{
 
 /// How long after the last fault everything must work again, in microseconds.
 pub const LIVENESS_TIME: u64 = 30 * SECOND;
+/// The same if a disk stays slow: with half a second for each sync, and few entries in flight, a node that is a thousand entries
+/// behind needs half a minute to catch up.
+const SLOW_LIVENESS_TIME: u64 = 60 * SECOND;
 /// How long an ensemble without a quorum is watched after the last fault, in microseconds: longer than any request
 /// may wait for its answer.
 const QUIET_TIME: u64 = 8 * SECOND;
@@ -616,12 +619,18 @@ impl Ensemble {
                 self.settled = true;
                 Ok(())
             }
-            Some(why) if self.now >= self.recovers_since + LIVENESS_TIME => violation("21 eventual", why),
+            Some(why) if self.now >= self.recovers_since + self.liveness_time() => {
+                violation("21 eventual", why)
+            }
             Some(_) => {
                 self.schedule(self.now + LIVENESS_CHECK_EVERY, Action::CheckLiveness);
                 Ok(())
             }
         }
+    }
+
+    fn liveness_time(&self) -> u64 {
+        if self.has_slow_disk() { SLOW_LIVENESS_TIME } else { LIVENESS_TIME }
     }
 
     fn has_no_quorum(&self) -> bool {

@@ -3,7 +3,8 @@
 //! A run is a function of its seed. It drives the [`gometa_node::Node`] and the [`gometa_log::Log`] of the server over a
 //! simulated network, simulated clocks and disks; no part of the protocol or of the log is modelled. The state table of
 //! a node is a model. An oracle checks the protocol's invariants after every effect, and the clients' histories are
-//! checked on their own. After the faults comes the liveness phase: everything must work again within thirty seconds.
+//! checked on their own. After the faults comes the liveness phase: everything must work again within thirty seconds, with a slow
+//! disk within sixty.
 //!
 //! Reading order: [`settings`] (what a run is made of), [`ensemble`] (the event loop; below it what nodes and clients
 //! do, and faults), [`network`], [`disk`], [`process`], [`workload`], then [`checkers`] and [`history`] (what is

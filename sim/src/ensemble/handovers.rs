@@ -112,10 +112,14 @@ impl Ensemble {
         Ok(())
     }
 
+    /// Whether a disk is slow all the time.
+    pub(super) fn has_slow_disk(&self) -> bool {
+        self.settings.disk.slow_disk.max(self.settings.disk.one_slow_disk) > 0
+    }
+
     /// When everything has come to rest after the faults: one more transfer, in some runs. Returns whether it has begun.
     pub(super) fn begin_final_transfer(&mut self) -> bool {
-        let slow = self.settings.disk.slow_disk.max(self.settings.disk.one_slow_disk) > 0;
-        if self.settings.process.transfer_every == 0 || self.final_transfer_done || slow {
+        if self.settings.process.transfer_every == 0 || self.final_transfer_done || self.has_slow_disk() {
             return false;
         }
         self.final_transfer_done = true;
