@@ -40,6 +40,7 @@ mod net;
 mod observe;
 mod peer;
 mod process;
+mod recover;
 mod run;
 mod server;
 mod snapshot;

@@ -394,13 +394,15 @@ pub enum Notice {
         /// The addresses of the other process.
         addresses: Addresses,
     },
-    /// The vote of a member names another ensemble: one of the two nodes has the wrong data directory. Reported once per
-    /// peer.
+    /// The vote of a member names another ensemble: one of the two nodes has the wrong data directory. Or another history: then the
+    /// ensemble was founded anew, and the one with the lower history was left behind. Reported once per peer.
     OtherEnsemble {
         /// The peer.
         peer: NodeId,
         /// Its ensemble.
-        ensemble: EnsembleId,
+        theirs: EnsembleId,
+        /// The ensemble of this node.
+        ours: EnsembleId,
     },
     /// The storage of a node, this one or a peer, is slow. Reported at most twice a minute for each node.
     SlowStorage {

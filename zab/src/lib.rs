@@ -85,6 +85,7 @@ mod plans;
 mod progress;
 mod proposals;
 mod quorum;
+mod refounding;
 mod space;
 mod state;
 mod sync;
@@ -104,6 +105,7 @@ pub use membership::{Change, Configurations, Refused};
 pub use message::{
     Addresses, Candidate, Genesis, Hello, Kind, LEVEL, LogEntry, Message, Reason, Vote, VoteState, Voter,
 };
+pub use refounding::{NotRefounded, Refounding, configuration_in_force, next_history, refound};
 pub use space::DiskSpace;
 pub use sync::{Plan, plan};
 pub use types::{EnsembleId, Epoch, Incarnation, LinkId, NodeId, Round, Ticks, Token, Zxid};

@@ -148,6 +148,11 @@ impl Directory {
         })
     }
 
+    /// The identity of the directory.
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
     /// The path of the live log.
     pub(super) fn log(&self) -> PathBuf {
         self.generation.lock().log_in(&self.dir)

@@ -55,6 +55,7 @@ mod query_reader;
 mod record_reader;
 mod records;
 mod recovery;
+mod refounding;
 mod scrub;
 mod sealed;
 mod snapshot;
@@ -92,6 +93,7 @@ pub use self::{
 };
 pub(crate) use self::{
     inspection::{Damage, Inspection, Position, Report},
+    refounding::{Refounded, Survivor},
     snapshot::{Incoming, Outgoing, Received},
     usage::Usage,
 };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use gometa_proto::limits;
-use gometa_zab::{Addresses, DiskSpace, NodeId, Notice, Reason, Role};
+use gometa_zab::{Addresses, DiskSpace, EnsembleId, NodeId, Notice, Reason, Role};
 use tracing::{debug, info, warn};
 
 use super::{integrity, members};
@@ -198,15 +198,35 @@ impl EventLog {
             Notice::DuplicateOfSelf { peer, addresses } => {
                 duplicate_of_this(&names.name(*peer), &self.addresses, addresses);
             }
-            Notice::OtherEnsemble { peer, ensemble } => {
-                let ensemble = format!("{:032x}", ensemble.id);
-                warn!(peer = names.name(*peer), ensemble, "peer belongs to another ensemble");
-            }
+            Notice::OtherEnsemble { peer, theirs, ours } => other_ensemble(names.name(*peer), theirs, ours),
             Notice::UnrecordedIncarnation { peer } => {
                 warn!(peer = names.name(*peer), "peer without a vote: its data directory was replaced");
             }
             _ => {}
         }
+    }
+}
+
+fn other_ensemble(peer: String, theirs: &EnsembleId, ours: &EnsembleId) {
+    if theirs.id != ours.id {
+        let ensemble = format!("{:032x}", theirs.id);
+        warn!(peer, ensemble, "peer belongs to another ensemble");
+    } else if theirs.history > ours.history {
+        warn!(
+            peer,
+            history = theirs.history,
+            own_history = ours.history,
+            remedy = "this node was left behind: move its data directory away, and start it with -join",
+            "the ensemble was founded anew"
+        );
+    } else {
+        warn!(
+            peer,
+            history = theirs.history,
+            own_history = ours.history,
+            remedy = "that node was left behind: move its data directory away, and start it with -join",
+            "peer has an earlier history of the ensemble"
+        );
     }
 }
 

@@ -106,6 +106,12 @@ pub(crate) struct Args {
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) verify: bool,
 
+    /// After a majority of the voters is lost for ever: found the ensemble anew from the data of this stopped node, as the only
+    /// voter, and exit. Writes that only the others have are lost. Without the value, a terminal is asked for it
+    #[arg(long, value_name = CONSENT, value_parser = [CONSENT, ASK], hide_possible_values = true,
+          num_args = 0..=1, require_equals = true, default_missing_value = ASK)]
+    pub(crate) recover: Option<String>,
+
     /// Voters that must run when the ensemble is formed: all; or a quorum, if all of that quorum have this flag. The risk of
     /// quorum: if absent voters hold an ensemble's data, or one of the quorum loses its disk before the absent ones have
     /// joined, a second, empty ensemble can be formed beside the first one. never: a node with an empty data directory forms
@@ -135,6 +141,10 @@ pub(crate) struct Args {
     from_environment: BTreeSet<String>,
 }
 
+/// The value of `-recover` with which the operator agrees.
+pub(crate) const CONSENT: &str = "yes-lose-unreplicated-writes";
+/// The value of `-recover` if none is given: the operator is asked.
+pub(crate) const ASK: &str = "ask";
 /// The number of ports of one node.
 const PORTS: u16 = 3;
 
@@ -289,6 +299,17 @@ fn check(args: &Args) -> Result<(), String> {
         return Err(format!(
             "{watcher} and {other} exclude each other: a watcher is a learner of a running ensemble"
         ));
+    }
+    let excluded = [
+        ("client", args.client),
+        ("watcher", args.watcher),
+        ("dev", args.dev.is_some()),
+        ("join", !args.join.is_empty()),
+        ("check", args.check),
+        ("inspect", args.inspect.is_some()),
+    ];
+    if let Some((flag, _)) = excluded.iter().find(|(_, given)| *given && args.recover.is_some()) {
+        return Err(format!("-recover and {} exclude each other", args.source(flag)));
     }
     let of_inspect = [("dump-log", args.dump_log.is_some()), ("verify", args.verify)];
     if let Some((flag, _)) = of_inspect.iter().find(|(_, given)| *given && args.inspect.is_none()) {

@@ -33,6 +33,7 @@ mod planted;
 mod quarantined;
 mod ranges;
 mod reads;
+mod recover;
 mod refused;
 mod self_check;
 mod serving;

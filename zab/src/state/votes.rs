@@ -6,7 +6,7 @@ use super::{Core, Failures};
 use crate::{
     effect::{Effect, Notice},
     message::{Candidate, Vote, VoteState},
-    types::{Epoch, NodeId, Round, Ticks, Zxid},
+    types::{EnsembleId, Epoch, NodeId, Round, Ticks, Zxid},
 };
 
 /// The number of failed attempts to follow a candidate after which it is ignored for a while (rule 8).
@@ -20,10 +20,8 @@ impl Core {
         if let (Some(theirs), Some(ours)) = (vote.ensemble, self.ensemble())
             && theirs != ours
             && vote.sender != self.me()
-            && self.configurations.contains(vote.sender)
-            && self.foreign_members.insert(vote.sender)
         {
-            self.notice(Notice::OtherEnsemble { peer: vote.sender, ensemble: theirs });
+            self.on_vote_of_other_ensemble(vote, theirs, ours);
         }
         let is_member = self.configurations.contains(vote.sender);
         let known = is_member && self.configurations.contains(vote.candidate.node);
@@ -55,6 +53,18 @@ impl Core {
                 self.heard.member(vote.sender, vote.incarnation, self.now);
                 true
             }
+        }
+    }
+
+    /// Reports it, once per member. A node that was left behind with an earlier history does not find out by itself: it is told
+    /// by a vote, which counts for nothing there.
+    fn on_vote_of_other_ensemble(&mut self, vote: &Vote, theirs: EnsembleId, ours: EnsembleId) {
+        if self.configurations.contains(vote.sender) && self.foreign_members.insert(vote.sender) {
+            self.notice(Notice::OtherEnsemble { peer: vote.sender, theirs, ours });
+        }
+        if theirs.id == ours.id && theirs.history < ours.history && vote.state == VoteState::Looking {
+            let candidate = self.candidate();
+            self.send_vote(vote.sender, VoteState::Looking, candidate, None);
         }
     }
 

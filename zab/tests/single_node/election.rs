@@ -244,6 +244,21 @@ fn a_node_without_a_vote_sends_votes_and_elects_no_leader() {
 }
 
 #[test]
+fn a_looking_node_with_an_earlier_history_is_told_of_this_one() {
+    let of =
+        |history, state| Vote { ensemble: Some(EnsembleId { history, ..HOME }), state, ..vote(1, 1, 50) };
+    let earlier = HOME.history - 1;
+    for (vote, receivers) in [
+        (of(earlier, VoteState::Looking), vec![1]),
+        (of(earlier, VoteState::Leading), vec![]),
+        (of(HOME.history + 1, VoteState::Looking), vec![]),
+        (Vote { ensemble: Some(EnsembleId { id: 8, history: earlier }), ..vote(1, 1, 50) }, vec![]),
+    ] {
+        assert_eq!(vote_receivers(&node().receive_vote(vote.clone())), receivers, "{vote:?}");
+    }
+}
+
+#[test]
 fn a_datagram_is_processed_only_if_it_is_of_this_ensemble_and_names_its_members() {
     // Rule 7.
     let other = Some(EnsembleId { id: 8, history: 1 });

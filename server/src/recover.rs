@@ -1,0 +1,191 @@
+//! `gometa-server -recover`: founds an ensemble anew from the data of this node, after its quorum is lost for ever.
+//!
+//! It asks the members that the data directory knows first: an ensemble that is alive, that could elect a leader, or of which
+//! another node has more, is not founded anew.
+
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+use gometa_client::{Client, NodeStatus, blocking};
+use gometa_zab::{Configuration, EnsembleId, Epoch, NotRefounded, Voter, Zxid};
+
+use crate::{
+    config::ServerConfig,
+    disk::{Refounded, Survivor},
+    process::{arguments::CONSENT, logging},
+};
+
+/// The time for a member to answer.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Founds the ensemble anew, and prints what to do next. `source` names the flag, `consent` is its value.
+///
+/// # Errors
+/// One line: why nothing was changed, or a failed write.
+pub(crate) fn run(config: &ServerConfig, consent: &str, source: &str) -> Result<(), String> {
+    logging::abort_on_panic();
+    let dir = config.data_dir.display().to_string();
+    let survivor = Survivor::open(&config.data_dir, config.node)?;
+    survivor.check().map_err(|why| refusal(why, &dir))?;
+    let (Some(ensemble), Some(configuration)) = (survivor.ensemble(), survivor.configuration()) else {
+        return Err(refusal(NotRefounded::NotFounded, &dir));
+    };
+    let own = Own { ensemble, position: survivor.position() };
+    let (epoch, last) = own.position;
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "data directory {dir}, node {}", survivor.node());
+    let _ = writeln!(text, "ensemble {:032x}, history {}", ensemble.id, ensemble.history);
+    let _ = writeln!(text, "last entry {last}, last epoch {epoch}");
+    print(&text)?;
+    let others: Vec<Voter> =
+        configuration.members().into_iter().filter(|member| member.node != survivor.node()).collect();
+    ask_members(&own, &configuration, &others)?;
+    agree(consent, source, &others)?;
+    let Refounded { ensemble, at, sessions } = survivor.refound()?;
+    print(&format!(
+        "founded anew: history {}, this node is the only voter since {at}; {sessions} sessions end\n\
+         Next:\n\
+         1. Start this node, without {source}.\n\
+         2. On every other machine: stop the node, move its data directory away, and start it with \
+         -join={} -voter.\n\
+         3. Clients learn once that the history has changed: revisions and sessions of the old one mean nothing.\n",
+        ensemble.history, config.announced.request.text
+    ))
+}
+
+/// Why an ensemble is not founded anew from this directory.
+fn refusal(why: NotRefounded, dir: &str) -> String {
+    match why {
+        NotRefounded::NotFounded => {
+            format!(
+                "data directory {dir} belongs to no ensemble: there is nothing to recover; nothing was changed"
+            )
+        }
+        NotRefounded::NotAVoter => format!(
+            "data directory {dir} is not that of a voter: the node is a learner, was removed, or has lost its old \
+             directory and is not a voter again yet; recover on a voter, `gometa recover compare` names the best one; \
+             nothing was changed"
+        ),
+        NotRefounded::Alone => format!(
+            "data directory {dir} is that of the only voter: it needs no other node; start it without -recover; nothing \
+             was changed"
+        ),
+    }
+}
+
+/// What this node has.
+struct Own {
+    ensemble: EnsembleId,
+    position: (Epoch, Zxid),
+}
+
+/// What a member's answer means.
+#[derive(PartialEq, Eq, Debug)]
+enum Found {
+    /// It does not stand against founding the ensemble anew.
+    Nothing(String),
+    /// It is a node of this history without a leader, and has not more.
+    Survivor(String),
+    /// The ensemble must not be founded anew, at least not here.
+    Against(String),
+}
+
+impl Own {
+    fn judge(&self, status: &NodeStatus) -> Found {
+        let Some(theirs) = &status.ensemble else {
+            return Found::Nothing("belongs to no ensemble".to_owned());
+        };
+        if theirs.id[..] != self.ensemble.id.to_be_bytes() {
+            return Found::Nothing("belongs to another ensemble".to_owned());
+        }
+        if theirs.history > self.ensemble.history {
+            return Found::Against(format!(
+                "the ensemble was founded anew already, it has history {} there: move this data directory away, and \
+                 start this node with -join",
+                theirs.history
+            ));
+        }
+        if theirs.history < self.ensemble.history {
+            return Found::Nothing(format!("was left behind with history {}", theirs.history));
+        }
+        if status.leader.is_some() {
+            return Found::Against(
+                "it has a leader, so the ensemble is alive: start this node without -recover".to_owned(),
+            );
+        }
+        let (epoch, last) = self.position;
+        if (status.epoch, status.last_revision) > (epoch.0, last.counter) {
+            return Found::Against(format!(
+                "it has more, epoch {} and revision {}: recover there, or stop that node if it is to be given up",
+                status.epoch, status.last_revision
+            ));
+        }
+        Found::Survivor("has no leader, and not more than this node".to_owned())
+    }
+}
+
+/// Asks the other members; fails if an answer stands against founding the ensemble anew.
+fn ask_members(own: &Own, configuration: &Configuration, others: &[Voter]) -> Result<(), String> {
+    let mut survivors = Vec::new();
+    for member in others {
+        let address = &member.addresses.request;
+        let asked = match blocking::Client::with_settings(Client::builder().timeout(TIMEOUT), [address]) {
+            Ok(client) => client.status_of(address),
+            Err(error) => Err(error),
+        };
+        let said = match asked.map(|status| own.judge(&status)) {
+            Ok(Found::Against(why)) => return Err(format!("node {address}: {why}; nothing was changed")),
+            Ok(Found::Survivor(said)) => {
+                survivors.push(member.node);
+                said
+            }
+            Ok(Found::Nothing(said)) => said,
+            Err(error) => format!("does not answer: {}", error.message()),
+        };
+        print(&format!("node {address} {said}\n"))?;
+    }
+    let others_in = |voter: &Voter| others.iter().all(|other| other.node != voter.node);
+    if configuration.has_quorum(|voter| survivors.contains(&voter.node) || others_in(voter)) {
+        return Err(format!(
+            "{} other voters answer, and with this node they are a quorum: start it without -recover, and they elect a \
+             leader; nothing was changed",
+            survivors.len()
+        ));
+    }
+    Ok(())
+}
+
+/// Fails unless the operator agrees.
+fn agree(consent: &str, source: &str, others: &[Voter]) -> Result<(), String> {
+    if consent == CONSENT {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(format!(
+            "writes that only the other nodes have are lost for ever: {source}={CONSENT} says that you want this; nothing \
+             was changed"
+        ));
+    }
+    print(&format!(
+        "The {} other members are given up: writes that only they have are lost for ever, also acknowledged ones.\n\
+         Type {CONSENT} to go on: ",
+        others.len()
+    ))?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(|error| format!("cannot read the answer: {error}"))?;
+    if answer.trim() == CONSENT { Ok(()) } else { Err("nothing was changed".to_owned()) }
+}
+
+fn print(text: &str) -> Result<(), String> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
+}

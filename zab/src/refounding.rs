@@ -1,0 +1,178 @@
+//! Founding an ensemble anew from the data of one voter, after its quorum is lost for ever (protocol.md 5.13).
+//!
+//! The voter's log goes on in a later epoch, with a configuration of this voter alone. All of its entries count as committed,
+//! as they would if it were elected; entries that only lost voters had are lost. Another history keeps every node
+//! apart that still has the old one: messages and votes carry it.
+
+use alloc::vec;
+
+use crate::{
+    config::Recovered,
+    configuration::Configuration,
+    effect::{Founding, HardState},
+    message::{Genesis, Kind, LEVEL, LogEntry},
+    types::{EnsembleId, Epoch, Incarnation, NodeId, Zxid},
+};
+
+/// What is written to the log of the voter, all of it at once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refounding {
+    /// The hard state: the voter leads the later epoch.
+    pub hard_state: HardState,
+    /// The sealed genesis, of the same ensemble with another history.
+    pub founding: Founding,
+    /// The entry with the configuration, the next one of the log.
+    pub entry: LogEntry,
+}
+
+/// Why an ensemble cannot be founded anew from this log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotRefounded {
+    /// It belongs to no ensemble.
+    NotFounded,
+    /// The node is no voter of the configuration in force: a learner, removed, or without its old promises.
+    NotAVoter,
+    /// The node is the only voter, and needs nobody else.
+    Alone,
+}
+
+/// The configuration in force: that of the last entry that has one, else that of the state, else that of the genesis. `None` if
+/// there is no sealed genesis.
+pub fn configuration_in_force(recovered: &Recovered) -> Option<Configuration> {
+    let founding = recovered.founding.as_ref().filter(|founding| founding.sealed)?;
+    let latest = recovered.logged.last().filter(|logged| logged.version().counter > recovered.applied);
+    let latest = latest.or(recovered.configuration.as_ref()).cloned();
+    Some(latest.unwrap_or_else(|| Configuration::new(founding.genesis.voters.clone())))
+}
+
+/// The history that follows one: higher, so that nodes and clients can tell which of the two is later. The lower half is
+/// random, so that two histories which follow the same one, founded by mistake on two nodes, differ.
+pub const fn next_history(history: u64, random: u32) -> u64 {
+    ((history >> 32) + 1) << 32 | random as u64
+}
+
+/// Makes the records that found an ensemble anew, from what was recovered of the data directory of this node.
+///
+/// # Errors
+/// [`NotRefounded`].
+pub fn refound(
+    recovered: &Recovered,
+    (node, incarnation): (NodeId, Incarnation),
+    history: u64,
+) -> Result<Refounding, NotRefounded> {
+    let configuration = configuration_in_force(recovered).ok_or(NotRefounded::NotFounded)?;
+    let founding = recovered.founding.as_ref().ok_or(NotRefounded::NotFounded)?;
+    let voter = configuration.voter(node, incarnation).ok_or(NotRefounded::NotAVoter)?.clone();
+    if configuration.voters().len() == 1 {
+        return Err(NotRefounded::Alone);
+    }
+    let last = recovered.boundaries.last().copied().unwrap_or(recovered.oldest);
+    let epoch = Epoch(recovered.hard_state.accepted_epoch.0 + 1);
+    let zxid = Zxid { epoch, counter: last.counter + 1 };
+    let ensemble = EnsembleId { id: founding.genesis.ensemble.id, history };
+    let genesis = Genesis { ensemble, voters: vec![voter.clone()] };
+    let payload = Configuration { version: zxid, ..Configuration::new(vec![voter]) }.encode();
+    Ok(Refounding {
+        hard_state: HardState { accepted_epoch: epoch, accepted_leader: Some(node), current_epoch: epoch },
+        founding: Founding { genesis, sealed: true },
+        entry: LogEntry { zxid, kind: Kind::Membership, level: LEVEL, payload },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::message::{Addresses, Voter};
+
+    const ME: (NodeId, Incarnation) = (NodeId(2), Incarnation(20));
+
+    fn voter(node: u64) -> Voter {
+        let incarnation = Some(Incarnation(u128::from(node) * 10));
+        Voter { node: NodeId(node), incarnation, addresses: Addresses::default() }
+    }
+
+    fn configuration(version: (u64, u64), voters: &[u64]) -> Configuration {
+        let version = Zxid { epoch: Epoch(version.0), counter: version.1 };
+        Configuration { version, ..Configuration::new(voters.iter().copied().map(voter).collect()) }
+    }
+
+    fn zxid(epoch: u64, counter: u64) -> Zxid {
+        Zxid { epoch: Epoch(epoch), counter }
+    }
+
+    /// What a voter has whose log ends at (4, 90), and which has accepted epoch 6.
+    fn survivor(voters: &[u64]) -> Recovered {
+        let ensemble = EnsembleId { id: 7, history: 1 };
+        let genesis = Genesis { ensemble, voters: voters.iter().copied().map(voter).collect() };
+        Recovered {
+            hard_state: HardState {
+                accepted_epoch: Epoch(6),
+                accepted_leader: Some(NodeId(1)),
+                current_epoch: Epoch(4),
+            },
+            founding: Some(Founding { genesis, sealed: true }),
+            boundaries: vec![zxid(3, 50), zxid(4, 90)],
+            applied: 60,
+            ..Recovered::default()
+        }
+    }
+
+    #[test]
+    fn the_log_goes_on_in_a_later_epoch_with_this_voter_alone() {
+        let records = refound(&survivor(&[1, 2, 3]), ME, 9).unwrap();
+        let (epoch, next) = (Epoch(7), zxid(7, 91));
+        let hard = HardState { accepted_epoch: epoch, accepted_leader: Some(ME.0), current_epoch: epoch };
+        assert_eq!(
+            records.hard_state, hard,
+            "above the accepted epoch, in which others may have logged something"
+        );
+        assert_eq!(records.entry.zxid, next);
+        let alone = records.entry.configuration().expect("the entry contains a configuration of its version");
+        assert_eq!((alone.version(), alone.voters()), (next, &[voter(2)][..]));
+        let Founding { genesis, sealed } = records.founding;
+        assert!(sealed);
+        assert_eq!((genesis.ensemble, genesis.voters), (EnsembleId { id: 7, history: 9 }, vec![voter(2)]));
+    }
+
+    #[test]
+    fn the_configuration_in_force_is_the_last_one() {
+        let mut survivor = survivor(&[1, 2, 3]);
+        let voters = |survivor: &Recovered| -> Vec<u64> {
+            let configuration = configuration_in_force(survivor).unwrap();
+            configuration.voters().iter().map(|voter| voter.node.0).collect()
+        };
+        assert_eq!(voters(&survivor), [1, 2, 3], "that of the genesis");
+        survivor.logged = vec![configuration((3, 40), &[2, 3, 4])];
+        assert_eq!(voters(&survivor), [1, 2, 3], "one that was applied is in the state");
+        survivor.configuration = Some(configuration((4, 55), &[2, 4, 5]));
+        assert_eq!(voters(&survivor), [2, 4, 5]);
+        survivor.logged.push(configuration((4, 80), &[2, 5]));
+        assert_eq!(voters(&survivor), [2, 5], "effective when it is logged");
+    }
+
+    #[test]
+    fn only_a_voter_that_needs_others_founds_anew() {
+        let refused = |survivor: &Recovered, node| refound(survivor, node, 2).unwrap_err();
+        assert_eq!(refused(&Recovered::default(), ME), NotRefounded::NotFounded);
+        let mut unsealed = survivor(&[1, 2, 3]);
+        unsealed.founding.as_mut().unwrap().sealed = false;
+        assert_eq!(refused(&unsealed, ME), NotRefounded::NotFounded);
+        let whole = survivor(&[1, 2, 3]);
+        assert_eq!(refused(&whole, (NodeId(4), Incarnation(40))), NotRefounded::NotAVoter);
+        assert_eq!(refused(&whole, (ME.0, Incarnation(21))), NotRefounded::NotAVoter, "without its promises");
+        assert_eq!(refused(&survivor(&[2]), ME), NotRefounded::Alone);
+        // Its own removal is logged here, and may be committed elsewhere.
+        let mut removed = whole.clone();
+        removed.logged = vec![configuration((4, 90), &[1, 3])];
+        assert_eq!(refused(&removed, ME), NotRefounded::NotAVoter);
+    }
+
+    #[test]
+    fn a_later_history_is_higher_and_two_of_one_differ() {
+        let (first, second) = (next_history(1, 5), next_history(1, 6));
+        assert!(first > 1 && second > 1 && first != second);
+        assert!(next_history(first, 0) > first.max(second) && next_history(second, 0) > second.max(first));
+    }
+}
