@@ -59,6 +59,9 @@ const (
 	// ErrGuardFailed: the key of the write's guard does not exist, or was created at another revision. See
 	// Error.ActualRevision.
 	ErrGuardFailed Kind = numberGuardFailed
+	// ErrHistoryChanged: the ensemble was founded anew from old data, and revisions that were read before are void. Returned
+	// once; later calls work with the new history. See Client.HistoryID.
+	ErrHistoryChanged Kind = numberHistoryChanged
 )
 
 // String returns the name of the kind: "NotFound".

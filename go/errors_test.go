@@ -39,6 +39,7 @@ var kinds = map[string]gometa.Kind{
 	"ErrForgotten":          gometa.ErrForgotten,
 	"ErrFailedPrecondition": gometa.ErrFailedPrecondition,
 	"ErrGuardFailed":        gometa.ErrGuardFailed,
+	"ErrHistoryChanged":     gometa.ErrHistoryChanged,
 }
 
 func TestTheTableIsThatOfTheLibrary(t *testing.T) {
@@ -62,7 +63,7 @@ func TestTheTableIsThatOfTheLibrary(t *testing.T) {
 			t.Error(text)
 		}
 	}
-	if len(named) != len(kinds) || len(named) < 22 {
+	if len(named) != len(kinds) || len(named) < 23 {
 		t.Errorf("the library names %d kinds, the package %d", len(named), len(kinds))
 	}
 	if gometa.Kind(0).String() != "Ok" || gometa.Kind(4711).String() != "Unknown" {

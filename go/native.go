@@ -51,6 +51,7 @@ const (
 	numberForgotten          = C.GOMETA_FORGOTTEN
 	numberFailedPrecondition = C.GOMETA_FAILED_PRECONDITION
 	numberGuardFailed        = C.GOMETA_GUARD_FAILED
+	numberHistoryChanged     = C.GOMETA_HISTORY_CHANGED
 
 	numberOutcomeUnknown    = C.GOMETA_OUTCOME_UNKNOWN
 	numberOutcomeNotApplied = C.GOMETA_OUTCOME_NOT_APPLIED

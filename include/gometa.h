@@ -107,6 +107,9 @@ enum gometa_status_t
   GOMETA_FAILED_PRECONDITION = 21,
   // The key of the write's guard does not exist, or was created at another revision. See gometa_error_actual_revision.
   GOMETA_GUARD_FAILED = 22,
+  // The ensemble was founded anew from old data: revisions that were read before are void. Returned once; later calls
+  // work with the new history. See gometa_client_history_id.
+  GOMETA_HISTORY_CHANGED = 23,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

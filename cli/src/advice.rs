@@ -92,6 +92,11 @@ pub(crate) fn for_error(error: &Error, source: &str) -> Option<String> {
              shows the create_revision that a guard is compared with"
                 .to_owned()
         }
+        (ErrorKind::HistoryChanged, _) => {
+            "the latest writes may be lost, and revisions of the old history are void: read again what the command depends \
+             on, then repeat it"
+                .to_owned()
+        }
         (
             ErrorKind::DeadlineExceeded
             | ErrorKind::Unavailable
@@ -287,6 +292,7 @@ mod tests {
             (Forgotten, Operation::Get, "forgotten", None),
             (FailedPrecondition, Operation::RemoveMember, "node 1 is the last voter", None),
             (GuardFailed, Operation::Set, "the key of the guard does not exist", Some("take it again")),
+            (HistoryChanged, Operation::Set, "history changed", Some("read again")),
         ];
         for kind in ErrorKind::ALL {
             assert!(table.iter().any(|(known, ..)| known == kind), "{kind:?} is in no line of the table");

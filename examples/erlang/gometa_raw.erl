@@ -435,7 +435,7 @@ kinds() ->
      {12, permission_denied, false}, {13, resource_exhausted, true}, {14, compacted, false},
      {15, cancelled, false}, {16, closed, false}, {17, unsupported, false}, {18, internal, false},
      {19, forked, false}, {20, forgotten, false}, {21, failed_precondition, false},
-     {22, guard_failed, false}].
+     {22, guard_failed, false}, {23, history_changed, false}].
 
 %% ------------------------------------------------------------------------------ calls: attempts, sessions, retries
 

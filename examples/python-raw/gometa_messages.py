@@ -123,6 +123,7 @@ KINDS = {
     20: ("Forgotten", False),
     21: ("FailedPrecondition", False),
     22: ("GuardFailed", False),
+    23: ("HistoryChanged", False),
 }
 NUMBERS = {name: number for number, (name, _) in KINDS.items()}
 

@@ -54,10 +54,13 @@ pub enum gometa_status_t {
     GOMETA_FAILED_PRECONDITION = 21,
     /// The key of the write's guard does not exist, or was created at another revision. See gometa_error_actual_revision.
     GOMETA_GUARD_FAILED = 22,
+    /// The ensemble was founded anew from old data: revisions that were read before are void. Returned once; later calls
+    /// work with the new history. See gometa_client_history_id.
+    GOMETA_HISTORY_CHANGED = 23,
 }
 
 /// The table: status, kind, name of the kind.
-const TABLE: [(gometa_status_t, ErrorKind, &CStr); 22] = [
+const TABLE: [(gometa_status_t, ErrorKind, &CStr); 23] = [
     (gometa_status_t::GOMETA_INVALID_ARGUMENT, ErrorKind::InvalidArgument, c"InvalidArgument"),
     (gometa_status_t::GOMETA_NOT_FOUND, ErrorKind::NotFound, c"NotFound"),
     (gometa_status_t::GOMETA_ALREADY_EXISTS, ErrorKind::AlreadyExists, c"AlreadyExists"),
@@ -80,6 +83,7 @@ const TABLE: [(gometa_status_t, ErrorKind, &CStr); 22] = [
     (gometa_status_t::GOMETA_FORGOTTEN, ErrorKind::Forgotten, c"Forgotten"),
     (gometa_status_t::GOMETA_FAILED_PRECONDITION, ErrorKind::FailedPrecondition, c"FailedPrecondition"),
     (gometa_status_t::GOMETA_GUARD_FAILED, ErrorKind::GuardFailed, c"GuardFailed"),
+    (gometa_status_t::GOMETA_HISTORY_CHANGED, ErrorKind::HistoryChanged, c"HistoryChanged"),
 ];
 
 impl From<ErrorKind> for gometa_status_t {

@@ -97,6 +97,8 @@ error_kinds! {
     21 FailedPrecondition, "failed precondition", retryable: false;
     /// The key of the write's guard does not exist, or was created at another revision.
     22 GuardFailed, "guard failed", retryable: false;
+    /// The ensemble was founded anew from old data: revisions and sessions of its earlier history are void.
+    23 HistoryChanged, "history changed", retryable: false;
 }
 
 impl ErrorKind {

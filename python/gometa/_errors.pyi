@@ -19,6 +19,7 @@ __all__ = [
     "ForkedError",
     "GometaError",
     "GuardFailedError",
+    "HistoryChangedError",
     "InternalError",
     "InvalidArgumentError",
     "NotFoundError",
@@ -142,6 +143,12 @@ class FailedPreconditionError(GometaError):
 
 class GuardFailedError(GometaError):
     """The key of the write's guard does not exist, or was created at another revision."""
+
+class HistoryChangedError(GometaError):
+    """The ensemble was founded anew from old data: revisions that were read before are void.
+
+    Raised once; later calls work with the new history, see ``Client.history_id``.
+    """
 
 ERRORS: dict[int, type[GometaError]]
 """The classes, by number."""
