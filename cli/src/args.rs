@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{Bench, Call, Completion, Shell},
+    commands::{Bench, Call, Completion, RecoverCommand, Shell},
     options::Options,
 };
 
@@ -21,7 +21,8 @@ Exit status:
   3  get: the key does not exist
   4  add, import --only-new: the key exists; cas, delete --revision: the key has another revision;
      txn: a comparison does not hold, `otherwise` was executed;
-     --guard: its key does not exist, or was created at another revision
+     --guard: its key does not exist, or was created at another revision;
+     recover compare: nothing can be recovered, or nothing needs to be
   5  no connection to any node, or no answer, within the time limit; a write was not applied;
      status: no leader, or no quorum that is up to date; health: unhealthy
   6  unknown whether a write was applied: read the key before repeating the write
@@ -47,6 +48,9 @@ pub(crate) enum Command {
     Shell(Shell),
     /// Measure throughput and latency under a short load
     Bench(Bench),
+    /// Prepare the recovery of an ensemble that has lost a majority of its voters, without a connection
+    #[command(subcommand)]
+    Recover(RecoverCommand),
     /// Print the version
     Version,
     /// Print a completion script for a shell

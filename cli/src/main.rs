@@ -2,7 +2,7 @@
 //!
 //! A thin layer over `gometa-client`: [`args`] and [`options`] parse the command line, [`commands`] has a module for each
 //! command, [`output`] prints results to standard output and errors to standard error. [`txn`] reads
-//! the text of transactions, [`records`] the files that are imported. The exit status tells the kind of an error, so that
+//! the text of transactions, [`records`] the files that are imported, [`recovery`] reports of data directories. The exit status tells the kind of an error, so that
 //! scripts need not parse the text.
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod options;
 mod output;
 mod pair;
 mod records;
+mod recovery;
 mod txn;
 mod usage;
 mod words;
@@ -55,6 +56,7 @@ fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
             write!(out, "{}", Args::command().render_version())?;
             return Ok(0);
         }
+        Command::Recover(recover) => return recover.run(args.options.output, out),
         Command::Call(_) => Builder::new_current_thread(),
         Command::Shell(_) | Command::Bench(_) => Builder::new_multi_thread(),
     };
@@ -66,7 +68,7 @@ fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let runtime =
         runtime.enable_all().build().map_err(|error| Failure::Io { what: "cannot start threads", error })?;
     let result = match &args.command {
-        Command::Completion(_) | Command::Version => Ok(0),
+        Command::Completion(_) | Command::Version | Command::Recover(_) => Ok(0),
         Command::Call(call) => runtime.block_on(call.run(&context, out)),
         Command::Shell(shell) => shell.run(&context, &runtime, out),
         Command::Bench(bench) => runtime.block_on(bench.run(&context, out)),

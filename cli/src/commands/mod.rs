@@ -13,6 +13,7 @@ mod import;
 mod member;
 mod members;
 mod progress;
+mod recover;
 mod scan;
 mod set;
 mod settings;
@@ -30,6 +31,7 @@ pub(crate) use self::shell::ShellLine;
 pub(crate) use self::{
     bench::Bench,
     completion::{COMPLETION_HELP, Completion},
+    recover::RecoverCommand,
     shell::{SHELL_HELP, Shell},
 };
 use crate::{context::Context, output::Failure};

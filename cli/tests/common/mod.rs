@@ -1,5 +1,7 @@
 //! Runs the built command against a scripted node.
 
+mod command;
+
 use std::{
     io::Write,
     process::{Command, Output, Stdio},
@@ -8,16 +10,7 @@ use std::{
 use gometa_proto::v1::{Request, Role, SessionEnded, SessionOpened, request::Operation, response};
 use gometa_testkit::scripted_server::{Node, view, welcome};
 
-/// The command with these arguments, without an input and without peers.
-pub(crate) fn gometa(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gometa"));
-    command.args(arguments).env_remove("GOMETA_PEERS").stdin(Stdio::null());
-    command
-}
-
-pub(crate) fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
+pub(crate) use self::command::{gometa, text};
 
 /// Runs the command with standard input beside a node, which never ends.
 pub(crate) async fn run_beside(

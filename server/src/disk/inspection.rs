@@ -40,6 +40,7 @@ pub(crate) struct Report {
     pub(crate) directory: String,
     pub(crate) identity: Option<Identity>,
     pub(crate) ensemble: Option<Ensemble>,
+    pub(crate) configuration: Option<Members>,
     pub(crate) hard_state: Option<HardState>,
     pub(crate) log: Option<LogReport>,
     pub(crate) state: Option<StateReport>,
@@ -79,6 +80,14 @@ pub(crate) struct Voter {
     pub(crate) election_address: String,
     pub(crate) message_address: String,
     pub(crate) request_address: String,
+}
+
+/// The configuration in force: the last one of the log, else that of the state, else the genesis.
+#[derive(Serialize, Debug)]
+pub(crate) struct Members {
+    pub(crate) version: Position,
+    pub(crate) voters: Vec<Voter>,
+    pub(crate) learners: Vec<Voter>,
 }
 
 #[derive(Serialize, Debug)]
@@ -191,6 +200,7 @@ impl Inspection {
                 directory: dir.display().to_string(),
                 identity: None,
                 ensemble: None,
+                configuration: None,
                 hard_state: None,
                 log: None,
                 state: None,
@@ -371,6 +381,11 @@ impl Inspection {
             Some((rocks, checkpoint)) => (Some(rocks), checkpoint),
             None => (None, None),
         };
+        if let Some(rocks) = &rocks {
+            let recorded = recorded_configuration(rocks).map_err(|what| DiskError::damaged(&self.dir, what));
+            let recorded = self.or_damage(&name, Place::Pair, recorded)?;
+            self.report.configuration = recorded.flatten().as_ref().map(members);
+        }
         let mut verified = false;
         if let (Some(rocks), Some(checkpoint), true) = (rocks, checkpoint, verify) {
             verified = true;
@@ -429,6 +444,7 @@ impl Inspection {
                 current_epoch: found.hard_state.current_epoch.0,
             });
             self.report.ensemble = found.founding.as_ref().map(ensemble);
+            self.configuration(found);
             self.report.log = Some(log_report(&log, name, &path, Some((found.base, end, found.released)))?);
         } else {
             let founding = gometa_log::founding(&files).map_err(|error| DiskError::log(&self.dir, error))?;
@@ -437,6 +453,19 @@ impl Inspection {
         }
         self.log = Some(log);
         Ok(())
+    }
+
+    /// Completes the configuration of the state by those that the log has, which are newer or the same, and by the genesis.
+    fn configuration(&mut self, found: &gometa_log::Recovered) {
+        if let Some(logged) = found.logged.last() {
+            self.report.configuration = Some(members(logged));
+        }
+        let sealed = found.founding.as_ref().filter(|founding| founding.sealed);
+        if let (None, Some(founding)) = (&self.report.configuration, sealed) {
+            let voters = founding.genesis.voters.iter().map(voter).collect();
+            self.report.configuration =
+                Some(Members { version: position(Zxid::ZERO), voters, learners: Vec::new() });
+        }
     }
 
     /// Adds the damage of the log. Damage below what the state needs is repaired at the start; returns whether there is other.
@@ -488,6 +517,17 @@ fn verify_state(rocks: &DB, expected: Checkpoint) -> Result<(), String> {
     ))
 }
 
+/// The configuration in the state; `None` if the genesis was not changed yet.
+fn recorded_configuration(rocks: &DB) -> Result<Option<Configuration>, String> {
+    let mut recorded = None;
+    database::read_all(rocks, Space::Configuration, |_, record| {
+        check_record(Space::Configuration, record)?;
+        recorded = Configuration::decode(record);
+        Ok(())
+    })?;
+    Ok(recorded)
+}
+
 fn check_record(space: Space, record: &[u8]) -> Result<(), String> {
     let decoded = match space {
         Space::Data => KeyRecord::decode(record).map(drop),
@@ -528,14 +568,27 @@ fn log_report(
     })
 }
 
-fn ensemble(founding: &gometa_zab::Founding) -> Ensemble {
-    let voter = |voter: &gometa_zab::Voter| Voter {
+fn voter(voter: &gometa_zab::Voter) -> Voter {
+    Voter {
         node: voter.node.to_string(),
         incarnation: voter.incarnation.map(|incarnation| incarnation.to_string()),
         election_address: voter.addresses.election.clone(),
         message_address: voter.addresses.message.clone(),
         request_address: voter.addresses.request.clone(),
-    };
+    }
+}
+
+fn members(configuration: &Configuration) -> Members {
+    let learner = |member: &gometa_zab::Voter| configuration.learner(member.node).is_some();
+    let (learners, voters): (Vec<_>, Vec<_>) = configuration.members().into_iter().partition(learner);
+    Members {
+        version: position(configuration.version()),
+        voters: voters.iter().map(voter).collect(),
+        learners: learners.iter().map(voter).collect(),
+    }
+}
+
+fn ensemble(founding: &gometa_zab::Founding) -> Ensemble {
     Ensemble {
         id: format!("{:032x}", founding.genesis.ensemble.id),
         history: founding.genesis.ensemble.history,

@@ -63,6 +63,13 @@ async fn an_inspection_changes_nothing_and_finds_what_the_node_had() {
         (&2.into(), &true.into(), &true.into()),
         "{found}"
     );
+    let members = &found["configuration"];
+    let voter = &members["voters"][0];
+    assert_eq!(
+        (&voter["node"], &voter["incarnation"], members["learners"].as_array().map(Vec::len)),
+        (&found["identity"]["node"], &found["identity"]["incarnation"], Some(0)),
+        "{found}"
+    );
     for flags in [&[][..], &["-verify"], &["-dump-log"], &["-dump-log", "-inspect-format=json"]] {
         let output = inspect(&data, flags);
         assert_eq!((output.status.code(), &output.stderr[..]), (Some(0), &b""[..]), "{flags:?}: {output:?}");
