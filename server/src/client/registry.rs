@@ -11,6 +11,7 @@
 //! - Connections: when there are too many, the one that was idle for longest is closed, not the newest.
 
 use std::{
+    cmp,
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{
@@ -278,13 +279,8 @@ impl Clients {
         known: Option<&v1::EnsembleRef>,
     ) -> Result<(), v1::Error> {
         let mut state = self.state.lock();
-        if let (Some(known), Some(ours)) = (known, &state.ensemble)
-            && known != ours
-        {
-            return Err(v1::Error::not_applied(
-                ErrorKind::InvalidArgument,
-                "this node belongs to another ensemble than the one the client knows",
-            ));
+        if let (Some(known), Some(ours)) = (known, &state.ensemble) {
+            check_ensemble(known, ours)?;
         }
         let welcome = v1::Welcome {
             protocol: limits::PROTOCOL_VERSION,
@@ -464,5 +460,25 @@ impl Clients {
     pub(crate) fn close_all(&self) {
         let connected: Vec<Arc<Client>> = self.state.lock().connected.values().cloned().collect();
         connected.iter().for_each(|client| client.outbox.close());
+    }
+}
+
+/// Whether a client that knows an ensemble belongs here.
+fn check_ensemble(known: &v1::EnsembleRef, ours: &v1::EnsembleRef) -> Result<(), v1::Error> {
+    let refuse = |kind, message| Err(v1::Error::not_applied(kind, message));
+    if known.id != ours.id {
+        let message = "this node belongs to another ensemble than the one the client knows";
+        return refuse(ErrorKind::InvalidArgument, message);
+    }
+    match known.history.cmp(&ours.history) {
+        cmp::Ordering::Equal => Ok(()),
+        cmp::Ordering::Less => refuse(
+            ErrorKind::HistoryChanged,
+            "the ensemble was founded anew: its sessions and revisions are not those that the client knows",
+        ),
+        cmp::Ordering::Greater => refuse(
+            ErrorKind::Unavailable,
+            "this node was left behind: it has an earlier history of the ensemble than the client knows",
+        ),
     }
 }

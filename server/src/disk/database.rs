@@ -6,6 +6,7 @@ use std::{
 };
 
 use gometa_store::{Checkpoint as Applied, HISTORY_KEY, SETTINGS_KEY, Space, revision_key, superseded_by};
+use gometa_zab::Configuration;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DataBlockIndexType, FlushOptions,
     LogLevel, LruCacheOptions, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
@@ -249,6 +250,17 @@ pub(super) fn read_family(
         records.next();
     }
     records.status().map_err(|error| one_line(&error))
+}
+
+/// The configuration that the state records; `None` if the genesis is in force in it.
+pub(super) fn configuration(rocks: &DB) -> Result<Option<Configuration>, String> {
+    let mut found = None;
+    read_all(rocks, Space::Configuration, |_, record| {
+        let decoded = Configuration::decode(record);
+        found = Some(decoded.ok_or("the record of the state's configuration cannot be decoded")?);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// The revision whose changes are recorded under a key.

@@ -382,7 +382,7 @@ impl Inspection {
             None => (None, None),
         };
         if let Some(rocks) = &rocks {
-            let recorded = recorded_configuration(rocks).map_err(|what| DiskError::damaged(&self.dir, what));
+            let recorded = database::configuration(rocks).map_err(|what| DiskError::damaged(&self.dir, what));
             let recorded = self.or_damage(&name, Place::Pair, recorded)?;
             self.report.configuration = recorded.flatten().as_ref().map(members);
         }
@@ -515,17 +515,6 @@ fn verify_state(rocks: &DB, expected: Checkpoint) -> Result<(), String> {
         "its records have the hash {:032x} and {} keys, and its checkpoint says {:032x} and {}",
         computed.hash, computed.keys, expected.hash, expected.keys
     ))
-}
-
-/// The configuration in the state; `None` if the genesis was not changed yet.
-fn recorded_configuration(rocks: &DB) -> Result<Option<Configuration>, String> {
-    let mut recorded = None;
-    database::read_all(rocks, Space::Configuration, |_, record| {
-        check_record(Space::Configuration, record)?;
-        recorded = Configuration::decode(record);
-        Ok(())
-    })?;
-    Ok(recorded)
 }
 
 fn check_record(space: Space, record: &[u8]) -> Result<(), String> {

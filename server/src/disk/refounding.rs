@@ -55,7 +55,7 @@ impl Survivor {
         let directory = Directory::open(dir, node, CACHE_BYTES).map_err(text)?;
         let opened = recovery::open(&directory).map_err(text)?;
         let recovery::Opened { rocks, log, mut recovered, .. } = opened;
-        recovered.configuration = recorded_configuration(&rocks)?;
+        recovered.configuration = database::configuration(&rocks)?;
         let incarnation = directory.incarnation();
         Ok(Survivor { directory, rocks, log, recovered, incarnation })
     }
@@ -147,15 +147,4 @@ impl Survivor {
         }
         Ok(sessions.into_iter().collect())
     }
-}
-
-/// The configuration that the state records; `None` if the genesis is in force in it.
-fn recorded_configuration(rocks: &DB) -> Result<Option<Configuration>, String> {
-    let mut found = None;
-    database::read_all(rocks, Space::Configuration, |_, record| {
-        let decoded = Configuration::decode(record);
-        found = Some(decoded.ok_or("the record of the state's configuration cannot be decoded")?);
-        Ok(())
-    })?;
-    Ok(found)
 }

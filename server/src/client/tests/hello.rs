@@ -17,9 +17,13 @@ async fn a_hello_is_answered_with_ensemble_limits_and_view() {
 async fn incompatible_hellos_are_refused_with_the_reason() {
     let port = Port::open(KeepaliveConfig::default()).await;
     let other = v1::EnsembleRef { id: vec![1; 16].into(), history: 1 };
+    let of_history =
+        |history| Some(v1::EnsembleRef { id: 0xabcd_u128.to_be_bytes().to_vec().into(), history });
     for (first, kind, text) in [
         (hello(2, 5, None), ErrorKind::Unsupported, "this node speaks protocol 1, the client 2 to 5"),
         (hello(1, 1, Some(other)), ErrorKind::InvalidArgument, "another ensemble"),
+        (hello(1, 1, of_history(0)), ErrorKind::HistoryChanged, "was founded anew"),
+        (hello(1, 1, of_history(2)), ErrorKind::Unavailable, "was left behind"),
         (get(1), ErrorKind::InvalidArgument, "the first frame of a connection is a Hello"),
     ] {
         let mut connection = port.connect().await;
