@@ -41,8 +41,9 @@ type core struct {
 	closed bool
 	// unused is signalled when users becomes 0 in a closed client.
 	unused *sync.Cond
-	// last are the counters at the time of Close.
-	last Counters
+	// last and lastHistory are the counters and the history at the time of Close.
+	last        Counters
+	lastHistory uint64
 }
 
 // New creates a client. Peers are the client addresses of one or more nodes, "host:port"; an element may hold several,
@@ -96,7 +97,7 @@ func (c *core) close() {
 		for c.users > 0 {
 			c.unused.Wait()
 		}
-		c.last = c.library.counters()
+		c.last, c.lastHistory = c.library.counters(), c.library.historyID()
 		c.mutex.Unlock()
 		c.library.closeQueue()
 		<-c.watched
@@ -127,6 +128,28 @@ func (c *core) counters() Counters {
 	c.mutex.Unlock()
 	defer c.leave()
 	return c.library.counters()
+}
+
+// HistoryID returns the id of the ensemble's history that the client knows; 0 before the first connection to a formed
+// ensemble. It rises when the ensemble is founded anew from old data: then calls in progress, or else the next one, return
+// ErrHistoryChanged, and later calls work with the new history. It does not wait; after Close, it is the last one.
+func (c *Client) HistoryID() uint64 {
+	if c == nil || c.core == nil {
+		return 0
+	}
+	return c.core.historyID()
+}
+
+func (c *core) historyID() uint64 {
+	c.mutex.Lock()
+	if c.closed {
+		defer c.mutex.Unlock()
+		return c.lastHistory
+	}
+	c.users++
+	c.mutex.Unlock()
+	defer c.leave()
+	return c.library.historyID()
 }
 
 // Add creates a key.

@@ -141,6 +141,12 @@ func TestStatusMembersAndCounters(t *testing.T) {
 		t.Fatalf("%+v", counters)
 	}
 	client.Close()
+	if history := client.HistoryID(); history == 0 {
+		t.Fatal("the history is not known after Close")
+	}
+	if unused := openAt(t, peers()); unused.HistoryID() != 0 {
+		t.Fatalf("history %d before the first connection", unused.HistoryID())
+	}
 	if last := client.Counters(); last.Requests != counters.Requests {
 		t.Fatalf("%+v after Close, %+v before", last, counters)
 	}

@@ -408,6 +408,12 @@ func (l *library) counter(counter C.uint32_t) uint64 {
 	return uint64(value)
 }
 
+func (l *library) historyID() uint64 {
+	var id C.uint64_t
+	C.gometa_client_history_id(l.client, &id, nil)
+	return uint64(id)
+}
+
 func (l *library) counters() Counters {
 	return Counters{
 		Requests:     l.counter(C.GOMETA_COUNTER_REQUESTS),

@@ -247,6 +247,7 @@ type Counters struct {
 	Reconnects uint64
 	// InFlight is the number of calls in flight.
 	InFlight uint64
-	// SeenRevision is the highest revision in any answer so far; local reads are never older.
+	// SeenRevision is the highest revision in any answer so far; local reads are never older. It is 0 again once the history
+	// of the ensemble has changed.
 	SeenRevision uint64
 }

@@ -268,3 +268,22 @@ async fn an_unknown_setting_is_answered_with_those_there_are() {
         assert!(text(&output.stderr).contains(expected), "{output:?}");
     }
 }
+
+#[tokio::test]
+async fn a_changed_history_has_an_exit_status_and_advice() {
+    let changed = |_: &Request| {
+        response::Result::Error(Error::not_applied(
+            ErrorKind::HistoryChanged,
+            "the ensemble was founded anew",
+        ))
+    };
+    let output = run(&["get", "k"], b"", changed).await;
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{output:?}");
+    let said = text(&output.stderr);
+    assert!(said.contains("was founded anew") && said.contains("read again"), "{said}");
+    let output = run(&["-o", "json", "get", "k"], b"", changed).await;
+    let shown: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    let error = &shown["error"];
+    assert_eq!((&error["kind"], &error["number"]), (&"HistoryChanged".into(), &23.into()), "{shown}");
+    assert_eq!((&error["retryable"], &error["outcome"]), (&false.into(), &"not_applied".into()), "{shown}");
+}

@@ -349,6 +349,12 @@ impl Client {
         self.inner.get(Operation::Get).map_or(0, |(client, _)| client.seen_revision())
     }
 
+    /// See [`crate::Client::history_id`]; `None` in a forked child.
+    #[must_use]
+    pub fn history_id(&self) -> Option<u64> {
+        self.inner.get(Operation::Get).ok().and_then(|(client, _)| client.history_id())
+    }
+
     /// See [`crate::Client::counters`]; all 0 in a forked child.
     #[must_use]
     pub fn counters(&self) -> Counters {

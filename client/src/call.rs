@@ -1,10 +1,7 @@
 //! One call in progress: attempts, sessions, its deadline.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -14,12 +11,13 @@ use gometa_proto::{
     limits::WINDOW_MAX,
     v1::{self, Limits, Request, Response, View, request::Operation as Body, response},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, error::Elapsed};
 
 use crate::{
     connection::{CallError, Connection},
     counters::{Counts, InFlight},
     error::{Error, Operation, Result},
+    history::{History, InHistory, Scope},
     log::{Log, log},
     retry::{self, Attempts, Backoff, Decision},
     router::Router,
@@ -32,11 +30,8 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What the clones of a client share.
 pub(crate) struct Shared {
     pub(crate) router: Arc<Router>,
-    pub(crate) sessions: Sessions,
     pub(crate) counts: Arc<Counts>,
     pub(crate) log: Log,
-    /// The highest revision in any response.
-    pub(crate) seen_revision: AtomicU64,
 }
 
 pub(crate) fn deadline_in(timeout: Duration) -> Instant {
@@ -109,12 +104,14 @@ pub(crate) struct Call {
     stage: Stage,
     /// The failure of the latest attempt.
     last_failure: Option<String>,
+    in_history: InHistory,
     _in_flight: InFlight,
 }
 
 impl Call {
     pub(crate) fn new(
         shared: &Arc<Shared>,
+        scope: Option<&Scope>,
         operation: Operation,
         key: Option<Bytes>,
         timeout: Duration,
@@ -130,6 +127,7 @@ impl Call {
             attempts: Attempts::default(),
             stage: Stage::Connecting,
             last_failure: None,
+            in_history: shared.router.begin(scope),
             _in_flight: InFlight::new(&shared.counts),
         }
     }
@@ -159,7 +157,8 @@ impl Call {
         let guard = self.guard.as_ref().filter(|_| body.is_write());
         let checked = body.check_fields().and_then(|()| guard.map_or(Ok(()), v1::Guard::check));
         checked.map_err(|error| self.error(error.error_kind(), error.message))?;
-        let deadline = self.deadline;
+        self.check_history()?;
+        let (deadline, history) = (self.deadline, Arc::clone(self.history()));
         let work = async {
             if body.is_write() {
                 return self.write(body).await;
@@ -171,15 +170,57 @@ impl Call {
                 Err(Stop::NewSession(message)) => Err(self.error(ErrorKind::SessionExpired, message)),
             }
         };
-        let result = tokio::time::timeout_at(deadline, work).await;
-        result.unwrap_or_else(|_| Err(self.deadline_error()))
+        let ended = tokio::select! {
+            biased;
+            ended = tokio::time::timeout_at(deadline, work) => Ok(ended),
+            end = history.ended() => Err(end),
+        };
+        self.result(ended)
+    }
+
+    fn history(&self) -> &Arc<History> {
+        self.in_history.history()
+    }
+
+    /// Fails if the history in which the call began is no longer in use, or if no call has reported yet that it has changed.
+    fn check_history(&self) -> Result<()> {
+        let ended = match self.history().end() {
+            Some(_) => Some(Arc::clone(self.history())),
+            None if self.in_history.is_awaited() => self.shared.router.take_unreported_change(),
+            None => None,
+        };
+        ended.as_deref().and_then(History::end).map_or(Ok(()), |end| self.result(Err(end)))
+    }
+
+    /// The result of work that has ended, unless its deadline has passed or its history has ended before.
+    fn result<T>(
+        &self,
+        ended: std::result::Result<std::result::Result<Result<T>, Elapsed>, &str>,
+    ) -> Result<T> {
+        let result = match ended {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(self.deadline_error()),
+            Err(end) => Err(self.error(ErrorKind::HistoryChanged, end).with_outcome(self.outcome())),
+        };
+        if self.in_history.is_awaited()
+            && matches!(&result, Err(error) if error.kind() == ErrorKind::HistoryChanged)
+        {
+            self.shared.router.change_reported();
+        }
+        result
     }
 
     /// The latest View of the node in use.
     pub(crate) async fn view(&mut self) -> Result<View> {
         self.check_timeout()?;
-        let connected = tokio::time::timeout_at(self.deadline, self.connection()).await;
-        connected.map_or_else(|_| Err(self.deadline_error()), |connection| Ok(connection?.view()))
+        self.check_history()?;
+        let (deadline, history) = (self.deadline, Arc::clone(self.history()));
+        let ended = tokio::select! {
+            biased;
+            ended = tokio::time::timeout_at(deadline, self.connection()) => Ok(ended),
+            end = history.ended() => Err(end),
+        };
+        Ok(self.result(ended)?.view())
     }
 
     /// The error at the deadline. Without any connection during the call, nothing can have been sent.
@@ -209,7 +250,7 @@ impl Call {
 
     async fn connection(&mut self) -> Result<Arc<Connection>> {
         self.stage = Stage::Connecting;
-        let connection = self.shared.router.connection().await;
+        let connection = self.shared.router.connection(self.in_history.history()).await;
         connection.map_err(|error| self.error(error.kind, error.to_string()).with_outcome(self.outcome()))
     }
 
@@ -224,14 +265,14 @@ impl Call {
                 Ok(result) => return Ok(result),
                 Err(Stop::Failed(error)) => {
                     if error.kind() == ErrorKind::SessionExpired {
-                        self.shared.sessions.expired(session.id());
+                        self.history().sessions.expired(session.id());
                     }
                     return Err(error);
                 }
                 Err(Stop::NewSession(message)) => {
                     let log = &self.shared.log;
                     log!(log, debug, "session expired; opening another", session = session.id());
-                    self.shared.sessions.expired(session.id());
+                    self.history().sessions.expired(session.id());
                     self.shared.counts.retries.fetch_add(1, Ordering::Relaxed);
                     self.last_failure = Some(message);
                     self.attempts = Attempts::default();
@@ -246,14 +287,15 @@ impl Call {
 
     /// The session in use, opened if there is none, and the size of its window.
     async fn session(&mut self) -> Result<(Arc<Session>, u64)> {
-        let shared = Arc::clone(&self.shared);
-        let session = match shared.sessions.current() {
+        let history = Arc::clone(self.history());
+        let sessions = &history.sessions;
+        let session = match sessions.current() {
             Some(session) => session,
             None => {
-                let _opening = shared.sessions.opening().await;
-                match shared.sessions.current() {
+                let _opening = sessions.opening().await;
+                match sessions.current() {
                     Some(session) => session,
-                    None => self.open_session(&shared.sessions).await?,
+                    None => self.open_session(sessions).await?,
                 }
             }
         };
@@ -350,7 +392,7 @@ impl Call {
             CallError::NotSent(reason) => v1::Error::not_applied(ErrorKind::ConnectionLost, &*reason),
             CallError::Lost(reason) => v1::Error::unknown(ErrorKind::ConnectionLost, &*reason),
         })?;
-        self.shared.record_revision(&response);
+        self.history().saw(revision_of(&response));
         match response.result {
             Some(response::Result::Error(error)) => Err(error),
             Some(result) => Ok(result),
@@ -376,15 +418,13 @@ impl Call {
     }
 }
 
-impl Shared {
-    /// Records the highest revision that the client has seen.
-    fn record_revision(&self, response: &Response) {
-        let made = match &response.result {
-            Some(response::Result::Written(written)) => written.revision,
-            Some(response::Result::Deleted(deleted)) => deleted.revision,
-            Some(response::Result::Txn(answer)) => answer.revision,
-            _ => 0,
-        };
-        self.seen_revision.fetch_max(response.revision.max(made), Ordering::Relaxed);
-    }
+/// The highest revision in a response.
+fn revision_of(response: &Response) -> u64 {
+    let made = match &response.result {
+        Some(response::Result::Written(written)) => written.revision,
+        Some(response::Result::Deleted(deleted)) => deleted.revision,
+        Some(response::Result::Txn(answer)) => answer.revision,
+        _ => 0,
+    };
+    response.revision.max(made)
 }

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -22,10 +22,10 @@ use crate::{
     connection::{CallError, Keepalive},
     counters::{Counts, InFlight},
     error::{Error, Operation, Result},
+    history::Scope,
     log::{Log, LogLevel, LogRecord, log},
     peers,
     router::{self, Router},
-    session::Sessions,
     types::{Counters, Deleted, Entry, Member, NodeStatus, ReadOptions, View, Written},
 };
 
@@ -52,6 +52,8 @@ pub struct Client {
     shared: Arc<Shared>,
     timeout: Duration,
     guard: Option<v1::Guard>,
+    /// Where its calls belong; `None`: each to the history in use when it begins.
+    scope: Option<Scope>,
 }
 
 /// The settings of a client; see [`Client::builder`].
@@ -145,7 +147,6 @@ impl Builder {
         }
         let seeds = peers::collect(peers)?.into_iter().map(Arc::from).collect();
         let counts = Arc::new(Counts::default());
-        let sessions = Sessions::default();
         let options = router::Options {
             name: self.name.into(),
             connect_timeout: self.connect_timeout,
@@ -153,9 +154,9 @@ impl Builder {
             log: self.log.clone(),
         };
         let addresses = Addresses::new(seeds, self.pinned);
-        let router = Arc::new(Router::new(addresses, options, sessions.id(), Arc::clone(&counts)));
-        let shared = Shared { router, sessions, counts, log: self.log, seen_revision: AtomicU64::new(0) };
-        Ok(Client { shared: Arc::new(shared), timeout: self.timeout, guard: None })
+        let router = Arc::new(Router::new(addresses, options, Arc::clone(&counts)));
+        let shared = Shared { router, counts, log: self.log };
+        Ok(Client { shared: Arc::new(shared), timeout: self.timeout, guard: None, scope: None })
     }
 }
 
@@ -176,6 +177,29 @@ impl Client {
 
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// The history to which calls that begin now belong.
+    pub(crate) fn scope(&self) -> Scope {
+        self.scope.clone().unwrap_or_else(|| self.shared.router.scope())
+    }
+
+    /// The same client, for calls that belong together: once the history has changed, they fail.
+    pub(crate) fn within(&self, scope: Scope) -> Self {
+        Self { scope: Some(scope), ..self.clone() }
+    }
+
+    /// [`within`](Self::within) the history in use.
+    pub(crate) fn in_one_history(&self) -> Self {
+        self.within(self.scope())
+    }
+
+    /// Passes on the error of an early request to a caller. If it is that the history has changed, no other call fails for it.
+    pub(crate) fn reports(&self, error: Error) -> Error {
+        if error.kind() == ErrorKind::HistoryChanged {
+            self.shared.router.change_reported();
+        }
+        error
     }
 
     /// The same client with another timeout of calls. If it is invalid (see [`Builder::timeout`]), calls fail with
@@ -228,8 +252,8 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for an empty key, [`ErrorKind::TooLarge`], [`ErrorKind::Unavailable`] if there was
     /// no connection to any node until the deadline, [`ErrorKind::DeadlineExceeded`] if there was one and no answer in
-    /// time, [`ErrorKind::SessionExpired`] if the session ended between two attempts, [`ErrorKind::Closed`], and refusals
-    /// of all nodes. [`Error::outcome`] tells whether the write may have taken effect.
+    /// time, [`ErrorKind::SessionExpired`] if the session ended between two attempts, [`ErrorKind::HistoryChanged`] (see
+    /// [`history_id`](Self::history_id)), [`ErrorKind::Closed`], and refusals of all nodes. [`Error::outcome`] tells whether the write may have taken effect.
     pub async fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Written> {
         self.call(Body::Set(v1::Set { key: copied(key), value: copied(value) }), written).await
     }
@@ -292,19 +316,29 @@ impl Client {
     }
 
     pub(crate) async fn get_owned(&self, key: Bytes, options: ReadOptions) -> Result<Entry> {
-        let (consistency, min_revision) = options.on_wire(self.seen_revision());
+        let client = self.in_one_history();
+        let (consistency, min_revision) = options.on_wire(client.seen_revision());
         let body = Body::Get(v1::Get { key, consistency: consistency.into(), min_revision });
-        self.call(body, |result| match result {
-            response::Result::Entry(entry) => Some(Entry::from_wire(entry)),
-            _ => None,
-        })
-        .await
+        client
+            .call(body, |result| match result {
+                response::Result::Entry(entry) => Some(Entry::from_wire(entry)),
+                _ => None,
+            })
+            .await
     }
 
-    /// The highest revision that this client has seen, 0 before its first response.
+    /// The highest revision that this client has seen in the history in use, 0 before its first response.
     #[must_use]
     pub fn seen_revision(&self) -> u64 {
-        self.shared.seen_revision.load(Ordering::Relaxed)
+        self.scope().history().seen_revision()
+    }
+
+    /// The id of the ensemble's history that this client knows; `None` before the first connection to a formed ensemble. It
+    /// rises when the ensemble is founded anew from old data: then calls in progress, or else the next one, fail with
+    /// [`ErrorKind::HistoryChanged`], and later calls work with the new history.
+    #[must_use]
+    pub fn history_id(&self) -> Option<u64> {
+        self.shared.router.history_id()
     }
 
     /// Returns the status of the node in use.
@@ -368,7 +402,9 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Unavailable`], [`ErrorKind::DeadlineExceeded`], and refusals of all nodes.
     pub async fn view(&self) -> Result<View> {
-        let view = Call::new(&self.shared, Operation::Members, None, self.timeout).view().await?;
+        let view = Call::new(&self.shared, self.scope.as_ref(), Operation::Members, None, self.timeout)
+            .view()
+            .await?;
         Ok(View::from_wire(view))
     }
 
@@ -388,7 +424,7 @@ impl Client {
         let (operation, key) = (body.kind(), body.key().cloned());
         let span = tracing::debug_span!("gometa", %operation, key = %Key(key.as_ref()));
         async move {
-            let call = Call::new(&self.shared, operation, key, self.timeout);
+            let call = Call::new(&self.shared, self.scope.as_ref(), operation, key, self.timeout);
             let mut call = call.with_guard(self.guard.clone());
             let result = call.run(&body).await;
             let result = result.and_then(|result| {

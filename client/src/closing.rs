@@ -31,7 +31,7 @@ impl Shared {
     /// Closes the client at once. The result waits for the end of its session.
     pub(crate) fn close(&self) -> impl Future<Output = ()> + Send + use<> {
         let connection = self.router.close();
-        let session = self.sessions.end();
+        let session = self.router.history().sessions.end();
         let end = connection.zip(session).map(|(connection, session)| SessionEnd::new(connection, session));
         async {
             if let Some(end) = end {

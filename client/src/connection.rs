@@ -65,8 +65,8 @@ pub(crate) struct Dial {
     pub(crate) name: Arc<str>,
     /// The ensemble that the client knows.
     pub(crate) ensemble: Option<EnsembleRef>,
-    /// The id of the session in use, 0 for none.
-    pub(crate) session: Arc<AtomicU64>,
+    /// Returns the id of the session in use, 0 for none.
+    pub(crate) session: Box<dyn Fn() -> u64 + Send + Sync>,
     /// The time for resolving, connecting and the handshake together.
     pub(crate) timeout: Duration,
     pub(crate) keepalive: Keepalive,
@@ -356,7 +356,7 @@ struct Reader {
     frame_max: usize,
     generation: u64,
     on_view: Box<dyn Fn(u64) + Send + Sync>,
-    session: Arc<AtomicU64>,
+    session: Box<dyn Fn() -> u64 + Send + Sync>,
     keepalive: Keepalive,
     /// The time between two Pings on an idle connection.
     idle_max: Duration,
@@ -468,7 +468,7 @@ impl Reader {
             activity.pinged = now;
             // A Ping that finds the queue full counts as unanswered: the node does not read.
             activity.unanswered_ping = Some(now);
-            let session = self.session.load(Ordering::Relaxed);
+            let session = (self.session)();
             self.send(client_frame::Body::Ping(Ping { nonce: activity.nonce, session }));
         }
         None

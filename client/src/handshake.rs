@@ -1,6 +1,6 @@
 //! The handshake of a connection: Hello and Welcome, and the reasons why there is no Welcome.
 
-use std::{fmt, io, sync::Arc};
+use std::{collections::HashSet, fmt, io, sync::Arc};
 
 use bytes::BytesMut;
 use gometa_proto::{
@@ -10,7 +10,10 @@ use gometa_proto::{
     v1::{ClientFrame, EnsembleRef, Hello, Welcome, client_frame, server_frame},
 };
 
-use crate::transport::{self, Receiver, Sender};
+use crate::{
+    history::{self, Refusal},
+    transport::{self, Receiver, Sender},
+};
 
 /// Why there is no connection.
 #[derive(Clone, Debug)]
@@ -21,6 +24,18 @@ pub(crate) struct DialError {
     pub(crate) message: String,
     /// Whether dialing the same address again will fail in the same way.
     pub(crate) permanent: bool,
+}
+
+impl DialError {
+    /// An error of the client itself.
+    pub(crate) fn of_client(kind: ErrorKind, message: &str) -> Self {
+        Self { address: "".into(), kind, message: message.to_owned(), permanent: true }
+    }
+
+    /// The error for a node of another ensemble, which is permanent, or of an older history.
+    pub(crate) fn unsuitable(address: &Arc<str>, (kind, message): Refusal) -> Self {
+        Self { address: Arc::clone(address), kind, message, permanent: is_permanent(kind) }
+    }
 }
 
 impl fmt::Display for DialError {
@@ -41,8 +56,33 @@ pub(crate) struct Handshake {
     pub(crate) welcome: Welcome,
 }
 
-/// Connects to `address`, sends a Hello and waits for the Welcome. `ensemble` is the one that the client knows.
+/// Connects to `address` and waits for a Welcome of the ensemble that the client knows, of the known history or a newer one.
+///
+/// A node that refuses because the history has changed does not say what it is now. It is asked by a Hello that names no
+/// ensemble; the answer counts only if its history is newer.
 pub(crate) async fn handshake(
+    address: &Arc<str>,
+    name: &str,
+    known: Option<EnsembleRef>,
+) -> Result<Handshake, DialError> {
+    let answered = greet(address, name, known.clone()).await;
+    let changed = matches!(&answered, Err(error) if error.kind == ErrorKind::HistoryChanged);
+    let Some(known) = known else { return answered };
+    let answered = if changed { greet(address, name, None).await? } else { answered? };
+    let found = answered.welcome.ensemble.as_ref();
+    history::check(Some(&known), found).map_err(|refusal| DialError::unsuitable(address, refusal))?;
+    if changed && found.is_none_or(|found| found.history <= known.history) {
+        let message = format!(
+            "refused: the history of the ensemble has changed, but that of the node is not above {}",
+            known.history
+        );
+        return Err(DialError::unsuitable(address, (ErrorKind::Unavailable, message)));
+    }
+    Ok(answered)
+}
+
+/// Connects to `address`, sends a Hello with this ensemble and waits for the Welcome.
+async fn greet(
     address: &Arc<str>,
     name: &str,
     ensemble: Option<EnsembleRef>,
@@ -57,7 +97,7 @@ pub(crate) async fn handshake(
         protocol_max: limits::PROTOCOL_VERSION,
         client: name.chars().take(limits::NAME_MAX / 4).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        ensemble: ensemble.clone(),
+        ensemble,
     };
     let hello = ClientFrame { body: Some(client_frame::Body::Hello(hello)) };
     frame::encode(&hello, WELCOME_MAX, &mut buffer)
@@ -90,11 +130,6 @@ pub(crate) async fn handshake(
         let message = format!("speaks version {found} of the protocol, not {ours}");
         return Err(error(ErrorKind::Unsupported, message, true));
     }
-    if welcome.ensemble.as_ref().zip(ensemble.as_ref()).is_some_and(|(found, known)| found != known) {
-        let message =
-            "belongs to another ensemble than the one this client knows; name only the peers of one";
-        return Err(error(ErrorKind::InvalidArgument, message.to_owned(), true));
-    }
     Ok(Handshake { receiver, sender, buffer, welcome })
 }
 
@@ -107,4 +142,28 @@ fn is_permanent(kind: ErrorKind) -> bool {
             | ErrorKind::Unsupported
             | ErrorKind::InvalidArgument
     )
+}
+
+/// The failed dials of one run of the dialing task.
+#[derive(Default)]
+pub(crate) struct Failures {
+    permanent: Option<DialError>,
+    addresses: HashSet<Arc<str>>,
+}
+
+impl Failures {
+    pub(crate) fn record(&mut self, error: DialError) {
+        self.addresses.insert(Arc::clone(&error.address));
+        if error.permanent {
+            self.permanent = Some(error);
+        }
+    }
+
+    /// The latest permanent error, once every one of these addresses has failed.
+    pub(crate) fn take_permanent(&mut self, candidates: &[Arc<str>]) -> Option<DialError> {
+        let all_failed = candidates.iter().all(|address| self.addresses.contains(address));
+        let error = self.permanent.take_if(|_| all_failed)?;
+        self.addresses.clear();
+        Some(error)
+    }
 }

@@ -48,6 +48,7 @@ mod counters;
 mod dispatch;
 mod error;
 mod handshake;
+mod history;
 mod log;
 mod membership;
 mod peers;

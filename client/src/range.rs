@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::{
     client::Client,
     error::{Error, Operation, Result},
+    history::Scope,
     types::{Entry, ReadOptions},
 };
 
@@ -198,9 +199,9 @@ impl Client {
     /// As [`range`](Self::range).
     pub async fn count(&self, mut range: Range) -> Result<u64> {
         let limit = std::mem::take(&mut range.limit);
-        let mut counted = 0;
+        let (client, mut counted) = (self.in_one_history(), 0);
         loop {
-            let (page, count) = self.page(range.clone(), true).await?;
+            let (page, count) = client.page(range.clone(), true).await?;
             counted += count;
             match page.next {
                 Some(next) if limit == 0 || counted < limit => range.continues_at(next, page.revision),
@@ -243,7 +244,8 @@ impl Client {
     /// is [`Unknown`](crate::Outcome::Unknown) once a deletion has begun.
     pub async fn delete_prefix(&self, prefix: impl AsRef<[u8]>) -> Result<u64> {
         let mut begun = false;
-        let result = self.delete_each(self.scan(Range::prefix(prefix).keys_only()), &mut begun).await;
+        let client = self.in_one_history();
+        let result = client.delete_each(client.scan(Range::prefix(prefix).keys_only()), &mut begun).await;
         result.map_err(|error| if begun { error.with_unknown_outcome() } else { error })
     }
 
@@ -277,7 +279,8 @@ impl Client {
 
     /// Reads the first page of a range, or counts it; returns the number of its entries too.
     async fn page(&self, range: Range, count_only: bool) -> Result<(Page, u64)> {
-        let (consistency, min_revision) = range.options.on_wire(self.seen_revision());
+        let client = self.in_one_history();
+        let (consistency, min_revision) = range.options.on_wire(client.seen_revision());
         let body = v1::Range {
             count_only,
             consistency: consistency.into(),
@@ -285,14 +288,15 @@ impl Client {
             min_revision: if range.at_revision == 0 { min_revision } else { 0 },
             ..range.into_wire()
         };
-        self.call(Body::Range(body), |result| match result {
-            response::Result::Page(page) => {
-                let count = page.count;
-                Some((Page::from_wire(page), count))
-            }
-            _ => None,
-        })
-        .await
+        client
+            .call(Body::Range(body), |result| match result {
+                response::Result::Page(page) => {
+                    let count = page.count;
+                    Some((Page::from_wire(page), count))
+                }
+                _ => None,
+            })
+            .await
     }
 }
 
@@ -304,6 +308,8 @@ pub struct Pages {
     /// How many entries may follow.
     left: u64,
     next: Next,
+    /// The history in which it began, once it has.
+    scope: Option<Scope>,
     /// A page that was read by a call, and not taken by its caller.
     put_back: Option<Result<Page>>,
 }
@@ -332,7 +338,7 @@ impl Pages {
     #[must_use]
     pub fn new(range: Range) -> Pages {
         let left = if range.limit == 0 { u64::MAX } else { range.limit };
-        Pages { left, next: Next::Page(range), put_back: None }
+        Pages { left, next: Next::Page(range), scope: None, put_back: None }
     }
 
     /// Makes this the result of the next call: the caller of the last one has given up.
@@ -344,17 +350,21 @@ impl Pages {
     /// same page.
     ///
     /// # Errors
-    /// As [`Client::range`].
+    /// As [`Client::range`]; [`ErrorKind::HistoryChanged`] if the history in which it began is no longer in use.
     pub async fn next(&mut self, client: &Client) -> Option<Result<Page>> {
         if let Some(result) = self.put_back.take() {
             return Some(result);
         }
+        let scope = self.scope.get_or_insert_with(|| client.scope()).clone();
+        let (_call, client) = (scope.begin(), client.within(scope.clone()));
         let page = match &mut self.next {
             Next::End => return None,
+            // A page that has arrived before the end is dropped.
+            Next::Requested(_, range) if scope.history().end().is_some() => client.range(range.clone()).await,
             Next::Page(range) => client.range(range.clone()).await,
             Next::Requested(requested, range) => match (&mut requested.0).await {
                 Ok(Ok(page)) => Ok(page),
-                Ok(Err(error)) if !error.is_retryable() => Err(error),
+                Ok(Err(error)) if !error.is_retryable() => Err(client.reports(error)),
                 // It was requested early, and may have timed out before it was wanted.
                 Ok(Err(_)) | Err(_) => {
                     let range = range.clone();
@@ -378,7 +388,7 @@ impl Pages {
             if range.limit > 0 {
                 range.limit = self.left;
             }
-            let (client, ahead) = (client.clone(), range.clone());
+            let (client, ahead) = (client.within(scope.unawaited()), range.clone());
             let requested = tokio::spawn(async move { client.range(ahead).await });
             self.next = Next::Requested(Requested(requested), range);
         }

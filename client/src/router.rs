@@ -12,7 +12,6 @@
 //! confirms that it leads. Meanwhile calls go through the follower, which forwards them.
 
 use std::{
-    collections::HashSet,
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -21,14 +20,15 @@ use std::{
     time::Duration,
 };
 
-use gometa_proto::{ErrorKind, v1::EnsembleRef};
+use gometa_proto::ErrorKind;
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 
 use crate::{
     addresses::{Addresses, REDIAL_MAX},
     connection::{self, Closed, Connection, Dial, Keepalive},
     counters::Counts,
-    handshake::DialError,
+    handshake::{DialError, Failures},
+    history::{Histories, History, InHistory, Scope},
     log::{Log, log},
     retry,
 };
@@ -53,7 +53,6 @@ pub(crate) struct Options {
 /// See the module.
 pub(crate) struct Router {
     options: Options,
-    session: Arc<AtomicU64>,
     counts: Arc<Counts>,
     state: Mutex<State>,
     /// Whether the dialing task runs.
@@ -86,7 +85,7 @@ struct State {
     /// The latest permanent error, which ends every waiting call, and their number.
     permanent: Option<DialError>,
     permanents: u64,
-    ensemble: Option<EnsembleRef>,
+    histories: Histories,
     addresses: Addresses,
 }
 
@@ -99,15 +98,9 @@ impl State {
 }
 
 impl Router {
-    pub(crate) fn new(
-        addresses: Addresses,
-        options: Options,
-        session: Arc<AtomicU64>,
-        counts: Arc<Counts>,
-    ) -> Self {
+    pub(crate) fn new(addresses: Addresses, options: Options, counts: Arc<Counts>) -> Self {
         Self {
             options,
-            session,
             counts,
             state: Mutex::new(State { addresses, ..State::default() }),
             dialing: AtomicBool::new(false),
@@ -124,17 +117,56 @@ impl Router {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection in use; waits until there is one.
+    /// The history in use.
+    pub(crate) fn history(&self) -> Arc<History> {
+        Arc::clone(self.state().histories.current())
+    }
+
+    /// The id of the history in use, if it is known.
+    pub(crate) fn history_id(&self) -> Option<u64> {
+        self.state().histories.ensemble().map(|ensemble| ensemble.history)
+    }
+
+    /// The scope of calls that begin now.
+    pub(crate) fn scope(&self) -> Scope {
+        self.state().histories.scope()
+    }
+
+    /// Begins a call in this scope, by default in the history in use.
+    pub(crate) fn begin(&self, scope: Option<&Scope>) -> InHistory {
+        // Counted under the lock: a change of the history finds it in progress, or it begins in the new one.
+        scope.map_or_else(|| self.state().histories.scope().begin(), Scope::begin)
+    }
+
+    /// See [`Histories::take_unreported`].
+    pub(crate) fn take_unreported_change(&self) -> Option<Arc<History>> {
+        self.state().histories.take_unreported()
+    }
+
+    /// See [`Histories::reported`].
+    pub(crate) fn change_reported(&self) {
+        self.state().histories.reported();
+    }
+
+    /// The connection in use, to a node of this history; waits until there is one.
     ///
     /// # Errors
-    /// A permanent error, once every address has failed; or the router was closed.
-    pub(crate) async fn connection(self: &Arc<Self>) -> Result<Arc<Connection>, DialError> {
+    /// The history has ended; a permanent error, once every address has failed; or the router was closed.
+    pub(crate) async fn connection(
+        self: &Arc<Self>,
+        history: &History,
+    ) -> Result<Arc<Connection>, DialError> {
         let permanents = self.state().permanents;
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             self.check_open()?;
-            if let Some(connection) = self.usable() {
+            let usable = self.usable();
+            // Afterwards: a history ends before a connection to a node of the next one is in use.
+            if let Some(end) = history.end() {
+                return Err(DialError::of_client(ErrorKind::HistoryChanged, end));
+            }
+            if let Some(connection) = usable {
                 return Ok(connection);
             }
             {
@@ -203,11 +235,13 @@ impl Router {
     }
 
     fn dial_options(self: &Arc<Self>, address: Arc<str>) -> Dial {
-        let router = Arc::downgrade(self);
+        let (router, of_session) = (Arc::downgrade(self), Arc::downgrade(self));
         Dial {
             generation: self.generations.fetch_add(1, Ordering::Relaxed),
-            ensemble: self.state().ensemble.clone(),
-            session: Arc::clone(&self.session),
+            ensemble: self.state().histories.ensemble().cloned(),
+            session: Box::new(move || {
+                Weak::upgrade(&of_session).map_or(0, |router| router.history().sessions.id())
+            }),
             on_view: Box::new(move |generation| {
                 if let Some(router) = Weak::upgrade(&router) {
                     router.view_received(generation);
@@ -224,7 +258,7 @@ impl Router {
             generation: 0,
             name: Arc::clone(&self.options.name),
             ensemble: None,
-            session: Arc::default(),
+            session: Box::new(|| 0),
             timeout: self.options.connect_timeout,
             keepalive: self.options.keepalive,
             log: self.options.log.clone(),
@@ -237,17 +271,30 @@ impl Router {
         connection::dial(self.detached_dial(address.into())).await
     }
 
-    /// Makes a connection the one in use. Requests in flight on the previous one are answered there.
-    fn install(self: &Arc<Self>, connection: Connection) {
+    /// Makes a connection the one in use. Requests in flight on the previous one are answered there, unless the history has
+    /// changed: then every earlier connection is closed.
+    ///
+    /// # Errors
+    /// The node belongs to another ensemble, or to an older history than the one in use by now.
+    fn install(self: &Arc<Self>, connection: Connection) -> Result<(), DialError> {
         let connection = Arc::new(connection);
         {
             let mut state = self.state();
             if state.closed {
                 connection.close(CLOSED);
-                return;
+                return Ok(());
             }
             let (address, leads) = (&connection.address, connection.is_leader());
             let log = &self.options.log;
+            let adopted = state.histories.adopt(connection.ensemble.as_ref());
+            if adopted.map_err(|refusal| DialError::unsuitable(address, refusal))? {
+                let history = state.histories.ensemble().map_or(0, |ensemble| ensemble.history);
+                log!(log, warn, "history changed", address = address, history = history);
+                state.drop_current(Instant::now());
+                for earlier in std::mem::take(&mut state.open).iter().filter_map(Weak::upgrade) {
+                    earlier.close("the history of the ensemble has changed");
+                }
+            }
             let moved = state.current.as_ref().is_some_and(|current| current.closed().is_none());
             if moved {
                 log!(log, debug, "moved to the leader", address = address);
@@ -256,9 +303,6 @@ impl Router {
             } else {
                 self.counts.reconnects.fetch_add(1, Ordering::Relaxed);
                 log!(log, info, "connected again", address = address, leads = leads);
-            }
-            if state.ensemble.is_none() {
-                state.ensemble.clone_from(&connection.ensemble);
             }
             state.open.retain(|earlier| earlier.strong_count() > 0);
             state.open.push(Arc::downgrade(&connection));
@@ -272,6 +316,7 @@ impl Router {
             self.leader_known.notify_waiters();
         }
         self.follow_leader();
+        Ok(())
     }
 
     /// Takes over a new View of the connection of that generation.
@@ -324,10 +369,10 @@ impl Router {
                 }
                 let log = router.options.log.clone();
                 match connection::dial(router.dial_options(leader)).await {
-                    Ok(connection) if connection.is_leader() => {
-                        router.install(connection);
-                        continue;
-                    }
+                    Ok(connection) if connection.is_leader() => match router.install(connection) {
+                        Ok(()) => continue,
+                        Err(error) => log!(log, debug, "moving to the leader failed", reason = error),
+                    },
                     Ok(connection) => log!(log, debug, "does not lead yet", address = connection.address),
                     Err(error) => log!(log, debug, "moving to the leader failed", reason = error),
                 }
@@ -407,12 +452,7 @@ impl Router {
         if !self.state().closed {
             return Ok(());
         }
-        Err(DialError {
-            address: "".into(),
-            kind: ErrorKind::Closed,
-            message: CLOSED.to_owned(),
-            permanent: true,
-        })
+        Err(DialError::of_client(ErrorKind::Closed, CLOSED))
     }
 
     /// See [`Addresses::failures_since`].
@@ -478,8 +518,9 @@ impl Dialing {
                             Some(next_dial)
                         }
                         Err(earliest) => {
+                            let candidates = router.state().addresses.candidates();
                             if dials.is_empty()
-                                && let Some(error) = failures.take_permanent(&router)
+                                && let Some(error) = failures.take_permanent(&candidates)
                             {
                                 router.fail_waiting(error);
                             }
@@ -507,8 +548,8 @@ impl Dialing {
                 Err(error) => &error.address,
             };
             router.state().addresses.dialed(address);
-            match result {
-                Ok(connection) => return router.install(connection),
+            match result.and_then(|connection| router.install(connection)) {
+                Ok(()) => return,
                 Err(error) => {
                     router.dial_failed(&error);
                     next_dial = Instant::now();
@@ -527,31 +568,6 @@ impl Drop for Dialing {
             // Calls that began to wait meanwhile start the task again.
             router.changed.notify_waiters();
         }
-    }
-}
-
-/// The failed dials of one run of the dialing task.
-#[derive(Default)]
-struct Failures {
-    permanent: Option<DialError>,
-    addresses: HashSet<Arc<str>>,
-}
-
-impl Failures {
-    fn record(&mut self, error: DialError) {
-        self.addresses.insert(Arc::clone(&error.address));
-        if error.permanent {
-            self.permanent = Some(error);
-        }
-    }
-
-    /// The latest permanent error, once every address has failed.
-    fn take_permanent(&mut self, router: &Router) -> Option<DialError> {
-        let candidates = router.state().addresses.candidates();
-        let all_failed = candidates.iter().all(|address| self.addresses.contains(address));
-        let error = self.permanent.take_if(|_| all_failed)?;
-        self.addresses.clear();
-        Some(error)
     }
 }
 

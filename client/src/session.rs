@@ -25,7 +25,7 @@ pub(crate) struct Sessions {
     /// Held by the call that opens a session; others wait for it.
     opening: tokio::sync::Mutex<()>,
     /// The id of the session in use, 0 for none, for the Pings of connections.
-    id: Arc<AtomicU64>,
+    id: AtomicU64,
 }
 
 /// The session of a client that is closed.
@@ -48,9 +48,9 @@ struct Current {
 }
 
 impl Sessions {
-    /// The cell that holds the id of the session in use, 0 for none.
-    pub(crate) fn id(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.id)
+    /// The id of the session in use, 0 for none.
+    pub(crate) fn id(&self) -> u64 {
+        self.id.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {
@@ -246,7 +246,7 @@ mod tests {
         assert!(sessions.current().is_some());
         sessions.expired(3);
         assert!(sessions.current().is_none());
-        assert_eq!(sessions.id().load(Ordering::Relaxed), 0);
+        assert_eq!(sessions.id(), 0);
     }
 
     #[tokio::test]

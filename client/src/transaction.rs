@@ -81,7 +81,7 @@ impl TxnAttempts {
     #[must_use]
     pub fn new(client: &Client) -> TxnAttempts {
         let deadline = deadline_in(client.timeout());
-        TxnAttempts { client: client.clone(), deadline, conflicts: Mutex::default() }
+        TxnAttempts { client: client.in_one_history(), deadline, conflicts: Mutex::default() }
     }
 
     /// Begins an attempt.

@@ -204,13 +204,15 @@ impl Client {
             let message = "a range to compare or to delete has a start, an end and a prefix only";
             return Err(Error::new(ErrorKind::InvalidArgument, Operation::Txn, message));
         }
-        let (consistency, min_revision) = options.on_wire(self.seen_revision());
+        let client = self.in_one_history();
+        let (consistency, min_revision) = options.on_wire(client.seen_revision());
         (txn.consistency, txn.min_revision) = (consistency.into(), min_revision);
-        self.call(Body::Txn(txn), |result| match result {
-            response::Result::Txn(answer) => Some(Transacted::from_wire(answer)),
-            _ => None,
-        })
-        .await
+        client
+            .call(Body::Txn(txn), |result| match result {
+                response::Result::Txn(answer) => Some(Transacted::from_wire(answer)),
+                _ => None,
+            })
+            .await
     }
 }
 

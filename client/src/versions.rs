@@ -114,13 +114,15 @@ impl Client {
 
     pub(crate) async fn history_owned(&self, key: Bytes, options: HistoryOptions) -> Result<KeyHistory> {
         let HistoryOptions { before_revision, limit, keys_only, options } = options;
-        let (consistency, min_revision) = options.on_wire(self.seen_revision());
+        let client = self.in_one_history();
+        let (consistency, min_revision) = options.on_wire(client.seen_revision());
         let consistency = consistency.into();
         let body = v1::GetHistory { key, before_revision, limit, keys_only, consistency, min_revision };
-        self.call(Body::GetHistory(body), |result| match result {
-            response::Result::KeyHistory(history) => Some(KeyHistory::from_wire(history)),
-            _ => None,
-        })
-        .await
+        client
+            .call(Body::GetHistory(body), |result| match result {
+                response::Result::KeyHistory(history) => Some(KeyHistory::from_wire(history)),
+                _ => None,
+            })
+            .await
     }
 }

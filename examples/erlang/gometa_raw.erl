@@ -50,7 +50,8 @@
 %% Keys and values are binaries. Options: timeout in ms, cancel (a reference, see cancel/2); for delete revision, for
 %% reads local (a boolean) and min_revision, for get at_revision, for writes and transactions guard (#{key,
 %% create_revision}, such as an entry: else guard_failed), for changes of a member follows (#{epoch, revision}). Calls return {ok, Map} or {error, Map}. An error has kind, number, retryable, outcome (not_applied or
-%% unknown), message, and depending on its kind actual_revision and leader.
+%% unknown), message, and depending on its kind actual_revision and leader. When the ensemble was founded anew from old data,
+%% calls fail with history_changed: start another client, and forget the revisions that were read by this one.
 
 %% Options: timeout of calls (5000 ms), connect_timeout (2000 ms), name (logged by the nodes).
 start_link(Peers) ->
@@ -983,7 +984,7 @@ adopt(#{leader := Leader, members := Members}, #{members := Before} = State) ->
     State#{leader := binary_to_list(Leader), members := case Known of [] -> Before; _ -> Known end}.
 
 dial_failed(Address, #{kind := Kind, message := Message}, #{waiting := Waiting, current := none} = State) ->
-    Lasting = [invalid_argument, unauthenticated, permission_denied, unsupported],
+    Lasting = [invalid_argument, unauthenticated, permission_denied, unsupported, history_changed],
     Errors = [maps:get(error, health(Known, State)) || Known <- candidates(State)],
     case lists:member(Kind, Lasting) andalso not lists:member(none, Errors) of
         true ->

@@ -131,7 +131,7 @@ NUMBERS = {name: number for number, (name, _) in KINDS.items()}
 WITH_REVISION = ("CasMismatch", "AlreadyExists", "GuardFailed", "Compacted")
 
 # Errors of a handshake that a retry does not change.
-LASTING = ("InvalidArgument", "Unauthenticated", "PermissionDenied", "Unsupported")
+LASTING = ("InvalidArgument", "Unauthenticated", "PermissionDenied", "Unsupported", "HistoryChanged")
 
 
 class GometaError(Exception):

@@ -175,6 +175,9 @@ class Client:
 
     Keys and values are bytes. Calls take `timeout` in seconds and `cancel`, and raise GometaError. Writes take a
     `guard` too, a Guard or an Entry: they fail with GuardFailed if its key is not the one that was created then.
+
+    When the ensemble was founded anew from old data, calls fail with HistoryChanged: create another client, and forget
+    the revisions that were read by this one.
     """
 
     def __init__(self, peers, timeout=5.0, connect_timeout=2.0, name="gometa-raw"):

@@ -119,7 +119,7 @@ static void use_after_close(const char *peers)
     gometa_members_t *members = NULL;
     gometa_membership_t *membership = NULL;
     gometa_stop_advice_t *advice = NULL;
-    uint64_t requests = 0;
+    uint64_t requests = 0, history_id = 0;
     uint64_t node = 1;
     client = open_client(peers, 20000 * patience);
     CHECK(gometa_client_with_timeout(client, 1000, &other, &error) == GOMETA_OK);
@@ -148,6 +148,7 @@ static void use_after_close(const char *peers)
         FAILS(gometa_client_safe_to_stop(closed, &node, 1, &advice, &error), GOMETA_CLOSED);
         CHECK(gometa_client_counter(closed, GOMETA_COUNTER_IN_FLIGHT, &requests, &error) == GOMETA_OK);
         CHECK(requests == 0);
+        CHECK(gometa_client_history_id(closed, &history_id, &error) == GOMETA_OK && history_id >= 1);
     }
     gometa_future_t *futures[3] = {NULL, NULL, NULL};
     CHECK(gometa_client_set_async(client, "k", 1, "v", 1, &futures[0], &error) == GOMETA_OK);
@@ -228,6 +229,7 @@ static void nulls(const char *peers)
 
     FAILS(gometa_client_with_timeout(NULL, 1, &client, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_counter(NULL, GOMETA_COUNTER_REQUESTS, &number, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_history_id(NULL, &number, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_add(NULL, "k", 1, "v", 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_cas(NULL, "k", 1, 1, "v", 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_delete(NULL, "k", 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
@@ -256,6 +258,7 @@ static void nulls(const char *peers)
     client = open_client(peers, 20000 * patience);
     CHECK(gometa_queue_new(&queue, &error) == GOMETA_OK);
     FAILS(gometa_client_counter(client, GOMETA_COUNTER_REQUESTS, NULL, &error), GOMETA_INVALID_ARGUMENT);
+    FAILS(gometa_client_history_id(client, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_with_timeout(client, 1, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_status(client, NULL, NULL, &error), GOMETA_INVALID_ARGUMENT);
     FAILS(gometa_client_members(client, NULL, &error), GOMETA_INVALID_ARGUMENT);
@@ -455,7 +458,7 @@ static void members_and_status(const char *peers)
     gometa_client_t *client = NULL;
     gometa_members_t *members = NULL;
     gometa_node_status_t *status = NULL;
-    uint64_t requests = 0;
+    uint64_t requests = 0, history_id = 0;
     client = open_client(peers, 20000 * patience);
     CHECK(gometa_client_members(client, &members, &error) == GOMETA_OK);
     CHECK(gometa_members_count(members) == 3 && *gometa_members_leader_address(members) != '\0');
@@ -467,6 +470,8 @@ static void members_and_status(const char *peers)
     CHECK(gometa_node_status_state_hash(status, &length) != NULL && length == 16);
     CHECK(gometa_client_counter(client, GOMETA_COUNTER_REQUESTS, &requests, &error) == GOMETA_OK && requests == 2);
     FAILS(gometa_client_counter(client, 77, &requests, &error), GOMETA_INVALID_ARGUMENT);
+    CHECK(gometa_client_history_id(client, &history_id, &error) == GOMETA_OK && history_id >= 1);
+    CHECK(strcmp(gometa_status_name(GOMETA_HISTORY_CHANGED), "HistoryChanged") == 0);
     FAILS(gometa_client_status(client, "nonsense", &status, &error), GOMETA_INVALID_ARGUMENT);
     gometa_node_status_free(status);
     gometa_members_free(members);

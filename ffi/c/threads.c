@@ -251,6 +251,7 @@ static void run_child(const char *peers, gometa_client_t *client, gometa_future_
     FAILS(gometa_client_set(client, "parent", 6, "2", 1, NULL, &error), GOMETA_FORKED);
     FAILS(gometa_client_set_async(client, "parent", 6, "2", 1, &started, &error), GOMETA_FORKED);
     FAILS(gometa_client_counter(client, GOMETA_COUNTER_REQUESTS, &tag, &error), GOMETA_FORKED);
+    FAILS(gometa_client_history_id(client, &tag, &error), GOMETA_FORKED);
     FAILS(gometa_future_wait(future, 1000, &error), GOMETA_FORKED);
     FAILS(gometa_future_entry(future, &entry, &error), GOMETA_FORKED);
     FAILS(gometa_queue_next(queue, 1000, &tag, &error), GOMETA_FORKED);

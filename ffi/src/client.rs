@@ -35,7 +35,7 @@ pub enum gometa_counter_t {
     GOMETA_COUNTER_RECONNECTS = 3,
     /// Calls in flight.
     GOMETA_COUNTER_IN_FLIGHT = 4,
-    /// The highest revision in any answer so far.
+    /// The highest revision in any answer so far; 0 again once the history of the ensemble has changed.
     GOMETA_COUNTER_SEEN_REVISION = 5,
 }
 
@@ -231,6 +231,23 @@ pub unsafe extern "C" fn gometa_client_counter(
             5 => client.seen_revision(),
             _ => return Err(invalid(Operation::Status, format!("there is no counter {counter}"))),
         });
+        Ok(())
+    })
+}
+
+/// Reads the id of the ensemble's history that a client knows: 0 before the first connection to a formed ensemble. It rises
+/// when the ensemble is founded anew from old data: then calls in progress, or else the next one, return
+/// GOMETA_HISTORY_CHANGED, and later calls work with the new history. Does not wait; works on a closed client too.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gometa_client_history_id(
+    client: *const gometa_client_t,
+    history_id: *mut u64,
+    error: *mut *mut gometa_error_t,
+) -> gometa_status_t {
+    with_client!(Status, client, error, |client: &gometa_client_t| {
+        let output = required!(Status, history_id);
+        let (client, _) = client.client.get(Operation::Status)?;
+        output.put(client.history_id().unwrap_or(0));
         Ok(())
     })
 }

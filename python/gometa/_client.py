@@ -59,6 +59,16 @@ class _Base:
         """The addresses given to the client, separated by commas."""
         return self._core.peers()
 
+    @property
+    def history_id(self) -> int | None:
+        """The id of the ensemble's history that this client knows; ``None`` before the first connection.
+
+        It rises when the ensemble is founded anew from old data: then calls in progress, or else the next
+        one, raise ``HistoryChangedError``, and later calls work with the new history. Does not wait; works on
+        a closed client too.
+        """
+        return self._core.history_id()
+
     def counters(self) -> Counters:
         """Counters of this client in this process. Does not wait; works on a closed client too."""
         return self._core.counters()

@@ -130,7 +130,7 @@ class Counters(NamedTuple):
     in_flight: int
     """Calls in flight."""
     seen_revision: int
-    """The highest revision in any answer so far."""
+    """The highest revision in any answer so far; 0 again once the history of the ensemble has changed."""
 
 
 class Ensemble(NamedTuple):

@@ -40,8 +40,8 @@ pub(crate) struct Core {
 enum State {
     Unused,
     Open(Arc<OnSharedRuntime<Client>>),
-    /// With the last counters and the highest revision seen.
-    Closed(Counters, u64),
+    /// With the last counters, the highest revision seen and the history known.
+    Closed(Counters, u64, Option<u64>),
 }
 
 impl Core {
@@ -86,14 +86,17 @@ impl Core {
         let mut state = self.state();
         let (closed, closing) = match &*state {
             State::Closed(..) => return None,
-            State::Unused => (State::Closed(Counters::default(), 0), None),
+            State::Unused => (State::Closed(Counters::default(), 0, None), None),
             State::Open(client) => match client.get(Operation::Build) {
                 Ok((client, _)) => {
                     let closing = client.close();
-                    (State::Closed(client.counters(), client.seen_revision()), Some(closing))
+                    (
+                        State::Closed(client.counters(), client.seen_revision(), client.history_id()),
+                        Some(closing),
+                    )
                 }
                 // A forked child has nothing to close.
-                Err(_) => (State::Closed(Counters::default(), 0), None),
+                Err(_) => (State::Closed(Counters::default(), 0, None), None),
             },
         };
         match std::mem::replace(&mut *state, closed) {
@@ -285,13 +288,21 @@ impl Core {
     fn counters(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let (counters, seen) = match &*self.state() {
             State::Unused => (Counters::default(), 0),
-            State::Closed(counters, seen) => (*counters, *seen),
+            State::Closed(counters, seen, _) => (*counters, *seen),
             State::Open(client) => match client.get(Operation::Status) {
                 Ok((client, _)) => (client.counters(), client.seen_revision()),
                 Err(_) => (Counters::default(), 0),
             },
         };
         reply::counters(py, counters, seen)
+    }
+
+    fn history_id(&self) -> Option<u64> {
+        match &*self.state() {
+            State::Unused => None,
+            State::Closed(.., history) => *history,
+            State::Open(client) => client.get(Operation::Status).ok()?.0.history_id(),
+        }
     }
 }
 

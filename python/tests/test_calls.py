@@ -257,14 +257,17 @@ def test_the_leadership_is_handed_over(client, key):
 
 def test_counters_count(client, key):
     assert client.counters() == gometa.Counters(0, 0, 0, 0, 0)
+    assert client.history_id is None
     written = client.set(key, "v")
     for _ in range(10):
         client.get(key)
     counters = client.counters()
     assert counters.requests == 11 and counters.in_flight == 0
     assert counters.seen_revision >= written.revision
+    known = client.history_id
+    assert known >= 1
     client.close()
-    assert client.counters() == counters
+    assert (client.counters(), client.history_id) == (counters, known)
 
 
 def test_peers_are_a_string_or_several(clients, key, peers):

@@ -6,6 +6,7 @@ mod closing;
 mod exactly_once;
 mod flow;
 mod foreign;
+mod histories;
 mod late;
 mod members;
 mod node;

@@ -224,7 +224,7 @@ async fn pinned_client_does_not_move() {
 }
 
 #[tokio::test]
-async fn reconnecting_sends_the_ensemble_and_another_history_is_an_error() {
+async fn reconnecting_sends_the_ensemble_and_another_ensemble_is_an_error() {
     let node = Node::start().await;
     let client = client(&[&node]);
     let call = tokio::spawn(async move { client.get("k").await });
@@ -234,10 +234,10 @@ async fn reconnecting_sends_the_ensemble_and_another_history_is_an_error() {
     drop(link);
     let mut link = node.accept_hello().await;
     assert_eq!(link.hello.ensemble, Some(ensemble(1)));
-    link.send(FromNode::Error(Error::not_applied(ErrorKind::InvalidArgument, "another history"))).await;
+    link.send(FromNode::Error(Error::not_applied(ErrorKind::InvalidArgument, "another ensemble"))).await;
     let error = call.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    assert!(error.to_string().contains("another history"), "{error}");
+    assert!(error.to_string().contains("another ensemble"), "{error}");
 }
 
 #[tokio::test]

@@ -1,0 +1,232 @@
+//! The histories of an ensemble: what a client knows of the one in use, and the change to a newer one.
+//!
+//! An ensemble that has lost its quorum for ever is founded anew from the data of one node: it keeps its id and gets a
+//! higher history id. Revisions and sessions of the old history are void, so a client keeps a [`History`] for each of
+//! them. Every call belongs to one: it is not sent to a node of another. When the history changes, the calls in progress
+//! fail with [`ErrorKind::HistoryChanged`]; if none of them returns that error, the next call does.
+//!
+//! A node with a lower history id was left behind and is not used, so a client never returns to an old history.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use gometa_proto::{ErrorKind, v1::EnsembleRef};
+use tokio::sync::Notify;
+
+use crate::session::Sessions;
+
+/// What a client knows of one history.
+#[derive(Default)]
+pub(crate) struct History {
+    pub(crate) sessions: Sessions,
+    /// The highest revision in any response.
+    seen_revision: AtomicU64,
+    /// The number of calls in progress whose callers wait.
+    calls: AtomicUsize,
+    /// Set once another history is in use: the message of the calls that fail.
+    end: OnceLock<String>,
+    /// Notified when `end` is set.
+    ended: Notify,
+}
+
+impl History {
+    pub(crate) fn seen_revision(&self) -> u64 {
+        self.seen_revision.load(Ordering::Relaxed)
+    }
+
+    /// Records a revision in a response.
+    pub(crate) fn saw(&self, revision: u64) {
+        self.seen_revision.fetch_max(revision, Ordering::Relaxed);
+    }
+
+    /// Why calls of this history fail, once another one is in use.
+    pub(crate) fn end(&self) -> Option<&str> {
+        self.end.get().map(String::as_str)
+    }
+
+    /// Waits until another history is in use; returns why the call fails.
+    pub(crate) async fn ended(&self) -> &str {
+        loop {
+            let ended = self.ended.notified();
+            if let Some(end) = self.end() {
+                return end;
+            }
+            ended.await;
+        }
+    }
+}
+
+/// The history that a call, or several that belong together, began in.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    history: Arc<History>,
+    /// Whether a caller waits: false for a page that is requested early.
+    awaited: bool,
+}
+
+impl Scope {
+    pub(crate) fn history(&self) -> &Arc<History> {
+        &self.history
+    }
+
+    /// The same for a call for which no caller waits: if it fails, the application does not learn of it.
+    pub(crate) fn unawaited(self) -> Self {
+        Self { awaited: false, ..self }
+    }
+
+    /// A call in progress.
+    pub(crate) fn begin(&self) -> InHistory {
+        self.history.calls.fetch_add(usize::from(self.awaited), Ordering::AcqRel);
+        InHistory(self.clone())
+    }
+}
+
+/// A call in progress, until it is dropped.
+pub(crate) struct InHistory(Scope);
+
+impl InHistory {
+    pub(crate) fn history(&self) -> &Arc<History> {
+        &self.0.history
+    }
+
+    /// Whether a caller waits for the result.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.0.awaited
+    }
+}
+
+impl Drop for InHistory {
+    fn drop(&mut self) {
+        self.history().calls.fetch_sub(usize::from(self.0.awaited), Ordering::AcqRel);
+    }
+}
+
+/// The ensemble and its histories.
+#[derive(Default)]
+pub(crate) struct Histories {
+    /// The ensemble that the client knows, with the newest history.
+    ensemble: Option<EnsembleRef>,
+    current: Arc<History>,
+    /// The history that was in use before, until a call has failed for its end.
+    unreported: Option<Arc<History>>,
+}
+
+impl Histories {
+    pub(crate) fn ensemble(&self) -> Option<&EnsembleRef> {
+        self.ensemble.as_ref()
+    }
+
+    /// The history in use.
+    pub(crate) fn current(&self) -> &Arc<History> {
+        &self.current
+    }
+
+    /// The scope of a call that begins.
+    pub(crate) fn scope(&self) -> Scope {
+        Scope { history: Arc::clone(&self.current), awaited: true }
+    }
+
+    /// Takes over the ensemble of a connection that is to be used. Returns whether the history has changed; then every
+    /// earlier connection is of an old one.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub(crate) fn adopt(&mut self, found: Option<&EnsembleRef>) -> Result<bool, Refusal> {
+        check(self.ensemble.as_ref(), found)?;
+        let Some(found) = found else { return Ok(false) };
+        let Some(known) = self.ensemble.replace(found.clone()).filter(|known| known != found) else {
+            return Ok(false);
+        };
+        let old = std::mem::take(&mut self.current);
+        let _ = old.end.set(format!(
+            "the ensemble was founded anew from old data: its history is {} now, not {}; revisions that were read before are \
+             void",
+            found.history, known.history
+        ));
+        old.ended.notify_waiters();
+        self.unreported = Some(old);
+        Ok(true)
+    }
+
+    /// Why a call that begins now must fail: the history has changed, and no call that was in progress reports it.
+    pub(crate) fn take_unreported(&mut self) -> Option<Arc<History>> {
+        self.unreported.take_if(|old| old.calls.load(Ordering::Acquire) == 0)
+    }
+
+    /// A call has failed because the history has changed.
+    pub(crate) fn reported(&mut self) {
+        self.unreported = None;
+    }
+}
+
+/// Why a node is not used: kind and message.
+pub(crate) type Refusal = (ErrorKind, String);
+
+/// Checks the ensemble of a node against the one that the client knows.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`] for another ensemble, [`ErrorKind::Unavailable`] for an older history.
+pub(crate) fn check(known: Option<&EnsembleRef>, found: Option<&EnsembleRef>) -> Result<(), Refusal> {
+    let Some((known, found)) = known.zip(found) else { return Ok(()) };
+    if found.id != known.id {
+        let message =
+            "belongs to another ensemble than the one this client knows; name only the peers of one";
+        return Err((ErrorKind::InvalidArgument, message.to_owned()));
+    }
+    if found.history < known.history {
+        let message = format!(
+            "was left behind when the ensemble was founded anew: its history is {}, that of the ensemble {}",
+            found.history, known.history
+        );
+        return Err((ErrorKind::Unavailable, message));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ensemble(id: u8, history: u64) -> EnsembleRef {
+        EnsembleRef { id: vec![id; 16].into(), history }
+    }
+
+    #[test]
+    fn a_higher_history_of_the_same_ensemble_replaces_the_known_one_and_a_lower_one_does_not() {
+        let mut histories = Histories::default();
+        assert_eq!(histories.adopt(None), Ok(false));
+        let first = Arc::clone(histories.current());
+        assert_eq!(histories.adopt(Some(&ensemble(1, 5))), Ok(false), "the first one is no change");
+        assert_eq!(histories.adopt(Some(&ensemble(1, 5))), Ok(false));
+        assert_eq!(histories.adopt(None), Ok(false));
+        assert!(Arc::ptr_eq(&first, histories.current()) && first.end().is_none());
+        assert_eq!(histories.adopt(Some(&ensemble(1, 4))).unwrap_err().0, ErrorKind::Unavailable);
+        assert_eq!(histories.adopt(Some(&ensemble(2, 6))).unwrap_err().0, ErrorKind::InvalidArgument);
+        assert_eq!(histories.adopt(Some(&ensemble(1, 7))), Ok(true));
+        assert!(first.end().is_some() && histories.current().end().is_none());
+        assert_eq!(histories.ensemble(), Some(&ensemble(1, 7)));
+    }
+
+    #[test]
+    fn a_change_is_reported_by_a_call_in_progress_or_else_by_the_next_one() {
+        let mut histories = Histories::default();
+        histories.adopt(Some(&ensemble(1, 1))).unwrap();
+        assert!(histories.take_unreported().is_none());
+        histories.adopt(Some(&ensemble(1, 2))).unwrap();
+        assert!(histories.take_unreported().is_some());
+        assert!(histories.take_unreported().is_none(), "once");
+
+        let (call, ahead) = (histories.scope().begin(), histories.scope().unawaited().begin());
+        histories.adopt(Some(&ensemble(1, 3))).unwrap();
+        assert!(histories.take_unreported().is_none(), "the call in progress reports it");
+        // It was cancelled.
+        drop(call);
+        assert!(histories.take_unreported().is_some() && ahead.history().end().is_some());
+
+        histories.adopt(Some(&ensemble(1, 4))).unwrap();
+        histories.reported();
+        assert!(histories.take_unreported().is_none());
+    }
+}
