@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use gometa_client::{Client, EnsembleId, NodeStatus, ReadOptions, Role};
+use gometa_client::{Client, EnsembleId, ErrorKind, NodeStatus, ReadOptions, Role};
 use gometa_tests::{
     data_directory::{copy, flip, report, tables},
     ensemble::Ensemble,
@@ -82,9 +82,11 @@ async fn has_all(ensemble: &Ensemble, node: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_survivor_of_three_founds_the_ensemble_anew_and_the_others_join_it() {
     let mut ensemble = Ensemble::start(3).await;
-    write(&ensemble.client(TIMEOUT)).await;
+    let witness = ensemble.client(TIMEOUT);
+    write(&witness).await;
     ensemble.converged(&ensemble.all()).await;
     let old = history(&ensemble.status(0).await.unwrap());
+    assert_eq!(witness.history_id(), Some(old.history));
     // Its session is open when everything ends.
     let holder = ensemble.client_of(0, TIMEOUT);
     holder.set("held", "x").await.unwrap();
@@ -109,6 +111,14 @@ async fn a_survivor_of_three_founds_the_ensemble_anew_and_the_others_join_it() {
     assert!(line.contains("history"), "{line}");
     let left = ensemble.status(1).await.unwrap();
     assert_eq!((left.role, history(&left)), (Role::Looking, old.clone()));
+    // A client that has lived through it learns so once, and goes on; beside that node, too.
+    let error = witness.set("k/000", "again").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::HistoryChanged, "{error}");
+    for _ in 0..10 {
+        witness.set("k/000", "again").await.unwrap();
+        assert_eq!(witness.get("k/000").await.unwrap().value, "again");
+    }
+    assert_eq!(witness.history_id(), Some(new.history));
     ensemble.kill(1);
 
     for node in [1, 2] {
