@@ -222,7 +222,7 @@ typedef enum {
   GOMETA_COUNTER_RECONNECTS = 3,
   // Calls in flight.
   GOMETA_COUNTER_IN_FLIGHT = 4,
-  // The highest revision in any answer so far.
+  // The highest revision in any answer so far; 0 again once the history of the ensemble has changed.
   GOMETA_COUNTER_SEEN_REVISION = 5,
 } gometa_counter_t;
 
@@ -519,6 +519,11 @@ gometa_status_t gometa_client_counter(const gometa_client_t *client,
                                       uint32_t counter,
                                       uint64_t *value,
                                       gometa_error_t **error);
+
+// Reads the id of the ensemble's history that a client knows: 0 before the first connection to a formed ensemble. It
+// rises when the ensemble is founded anew from old data: then calls in progress, or else the next one, return
+// GOMETA_HISTORY_CHANGED, and later calls work with the new history. Does not wait; works on a closed client too.
+gometa_status_t gometa_client_history_id(const gometa_client_t *client, uint64_t *history_id, gometa_error_t **error);
 
 // Creates a key. Blocks. `written` may be NULL.
 //

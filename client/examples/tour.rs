@@ -155,6 +155,9 @@ pub(crate) async fn tour(peers: &str) -> Result<(), Error> {
     let counters = client.counters();
     assert!(counters.requests > 200 && counters.in_flight == 0);
 
+    // The history that the client knows: it rises when the ensemble is founded anew from old data.
+    assert!(client.history_id() >= Some(1));
+
     // The blocking client: the same calls, without a runtime.
     let peers = peers.to_owned();
     let blocked = tokio::task::spawn_blocking(move || {

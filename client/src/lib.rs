@@ -27,12 +27,14 @@
 //!   to it is dropped by its id (`connection`).
 //! - **Reads of one client are monotonic**, local reads on different nodes included: they name the highest revision that
 //!   the client has seen.
+//! - **No call mixes two histories of the ensemble.** When it is founded anew from old data, calls in progress, or else the
+//!   next one, fail with [`ErrorKind::HistoryChanged`]; nothing is retried in the new history (`history`).
 //! - **A closed client leaves no session open**, as far as its node can be reached (`closing`).
 //! - **Every queue and loop is bounded**: requests in flight, frames that wait to be written, concurrent dials, the
 //!   session's window, backoff.
 //!
 //! Modules, top down: [`blocking`], `runtime` and `dispatch` (for bindings); `client`; `range`, `versions`, `txn`; `call` (attempts and
-//! deadline), `closing`; `retry`, `session`; `router` (the connection in use), `addresses`; `connection`, `handshake`, `transport`.
+//! deadline), `closing`; `retry`; `router` (the connection in use), `addresses`; `history`, `session`; `connection`, `handshake`, `transport`.
 //!
 //! Not supported yet: TLS, authentication, watches.
 #![deny(clippy::too_many_lines)]

@@ -138,9 +138,10 @@ impl Router {
         scope.map_or_else(|| self.state().histories.scope().begin(), Scope::begin)
     }
 
-    /// See [`Histories::take_unreported`].
+    /// See [`Histories::take_unreported`]. Calls on a closed client fail because of that.
     pub(crate) fn take_unreported_change(&self) -> Option<Arc<History>> {
-        self.state().histories.take_unreported()
+        let mut state = self.state();
+        if state.closed { None } else { state.histories.take_unreported() }
     }
 
     /// See [`Histories::reported`].

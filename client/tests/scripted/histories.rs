@@ -137,6 +137,15 @@ async fn without_a_call_in_progress_the_next_one_fails_once_and_is_not_sent() {
 }
 
 #[tokio::test]
+async fn calls_on_a_closed_client_fail_because_of_that() {
+    let node = Node::start().await;
+    let (client, link) = changed_without_a_call(&node).await;
+    drop(link);
+    client.close().await;
+    assert_eq!(client.set("k", "v").await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
 async fn views_and_transactions_report_a_change_too() {
     let node = Node::start().await;
     let (client, mut link) = changed_without_a_call(&node).await;

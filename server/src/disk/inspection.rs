@@ -381,13 +381,16 @@ impl Inspection {
             Some((rocks, checkpoint)) => (Some(rocks), checkpoint),
             None => (None, None),
         };
-        if let Some(rocks) = &rocks {
+        // One damage is enough.
+        let mut readable = checkpoint.is_some();
+        if let (Some(rocks), true) = (&rocks, readable) {
             let recorded = database::configuration(rocks).map_err(|what| DiskError::damaged(&self.dir, what));
             let recorded = self.or_damage(&name, Place::Pair, recorded)?;
+            readable = recorded.is_some();
             self.report.configuration = recorded.flatten().as_ref().map(members);
         }
         let mut verified = false;
-        if let (Some(rocks), Some(checkpoint), true) = (rocks, checkpoint, verify) {
+        if let (Some(rocks), Some(checkpoint), true) = (rocks, checkpoint, verify && readable) {
             verified = true;
             if let Err(what) = verify_state(&rocks, checkpoint) {
                 self.damaged(&name, None, what, Place::Record);
