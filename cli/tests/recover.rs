@@ -128,7 +128,7 @@ note: entries of the other candidates that node 0000000000000002 lacks are of ep
 make sure that the missing voters never start again with their old directories; then, on the best node:
   gometa-server -recover=yes-lose-unreplicated-writes -config=node.json
 once it serves, on each other node, with an empty directory and its own configuration file:
-  gometa-server -config=node.json -join=host2:5003
+  gometa-server -config=node.json -join=host2:5003 -voter
 "
     );
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
@@ -307,7 +307,7 @@ fn a_real_report_is_read_and_says_that_it_does_not_tell_the_members() {
         "1.json  1bc2777064af17b3  voter  1        1         1        (1, 6)  0       best\n",
         "best: node 1bc2777064af17b3 (127.0.0.1:31003), directory /var/lib/gometa\n1 of 3 voters can be used, quorum 2\n",
         "note: some reports do not tell the members",
-        "  gometa-server -config=node.json -join=127.0.0.1:31003\n",
+        "  gometa-server -config=node.json -join=127.0.0.1:31003 -voter\n",
     ] {
         assert!(shown.contains(part), "{part}\n{shown}");
     }

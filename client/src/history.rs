@@ -167,9 +167,13 @@ pub(crate) type Refusal = (ErrorKind, String);
 /// Checks the ensemble of a node against the one that the client knows.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidArgument`] for another ensemble, [`ErrorKind::Unavailable`] for an older history.
+/// [`ErrorKind::InvalidArgument`] for another ensemble, [`ErrorKind::Unavailable`] for an older history, and for a node that belongs to none
+/// yet: it may join a newer one on this connection.
 pub(crate) fn check(known: Option<&EnsembleRef>, found: Option<&EnsembleRef>) -> Result<(), Refusal> {
-    let Some((known, found)) = known.zip(found) else { return Ok(()) };
+    let Some(known) = known else { return Ok(()) };
+    let Some(found) = found else {
+        return Err((ErrorKind::Unavailable, "belongs to no ensemble yet".to_owned()));
+    };
     if found.id != known.id {
         let message =
             "belongs to another ensemble than the one this client knows; name only the peers of one";
@@ -200,7 +204,7 @@ mod tests {
         let first = Arc::clone(histories.current());
         assert_eq!(histories.adopt(Some(&ensemble(1, 5))), Ok(false), "the first one is no change");
         assert_eq!(histories.adopt(Some(&ensemble(1, 5))), Ok(false));
-        assert_eq!(histories.adopt(None), Ok(false));
+        assert_eq!(histories.adopt(None).unwrap_err().0, ErrorKind::Unavailable, "it may join a newer one");
         assert!(Arc::ptr_eq(&first, histories.current()) && first.end().is_none());
         assert_eq!(histories.adopt(Some(&ensemble(1, 4))).unwrap_err().0, ErrorKind::Unavailable);
         assert_eq!(histories.adopt(Some(&ensemble(2, 6))).unwrap_err().0, ErrorKind::InvalidArgument);

@@ -324,9 +324,11 @@ impl Driver {
             Item::Vote { vote, whereabouts, from } => {
                 let Environment { search, book, .. } = &mut self.environment;
                 search.vote_received(vote.sender, Instant::now());
-                if vote.ensemble.is_some() && vote.ensemble == self.node.ensemble() {
+                let (theirs, ours) = (vote.ensemble, self.node.ensemble());
+                // Also of a node that was left behind with an earlier history, to which an answer is sent.
+                if theirs.is_some() && theirs.map(|theirs| theirs.id) == ours.map(|ours| ours.id) {
                     book.told(vote.sender, &whereabouts.sender, Some(from));
-                    if vote.candidate.node != vote.sender {
+                    if theirs == ours && vote.candidate.node != vote.sender {
                         book.told(vote.candidate.node, &whereabouts.candidate, None);
                     }
                 }

@@ -4,13 +4,14 @@
 //! another node has more, is not founded anew.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     io::{self, IsTerminal, Write},
     time::Duration,
 };
 
-use gometa_client::{Client, NodeStatus, blocking};
-use gometa_zab::{Configuration, EnsembleId, Epoch, NotRefounded, Voter, Zxid};
+use gometa_client::{Client, ErrorKind, NodeStatus, blocking};
+use gometa_zab::{Configuration, EnsembleId, Epoch, NodeId, NotRefounded, Zxid};
 
 use crate::{
     config::ServerConfig,
@@ -40,11 +41,13 @@ pub(crate) fn run(config: &ServerConfig, consent: &str, source: &str) -> Result<
     let _ = writeln!(text, "data directory {dir}, node {}", survivor.node());
     let _ = writeln!(text, "ensemble {:032x}, history {}", ensemble.id, ensemble.history);
     let _ = writeln!(text, "last entry {last}, last epoch {epoch}");
+    for member in configuration.members() {
+        let kind = if configuration.voters().contains(&member) { "voter" } else { "learner" };
+        let _ = writeln!(text, "  {kind} {} at {}", member.node, member.addresses.message);
+    }
     print(&text)?;
-    let others: Vec<Voter> =
-        configuration.members().into_iter().filter(|member| member.node != survivor.node()).collect();
-    ask_members(&own, &configuration, &others)?;
-    agree(consent, source, &others)?;
+    ask_nodes(&own, survivor.node(), &configuration, config)?;
+    agree(consent, source, configuration.voters().len() - 1)?;
     let Refounded { ensemble, at, sessions } = survivor.refound()?;
     print(&format!(
         "founded anew: history {}, this node is the only voter since {at}; {sessions} sessions end\n\
@@ -71,7 +74,7 @@ fn refusal(why: NotRefounded, dir: &str) -> String {
              nothing was changed"
         ),
         NotRefounded::Alone => format!(
-            "data directory {dir} is that of the only voter: it needs no other node; start it without -recover; nothing \
+            "data directory {dir} is that of the only voter: it needs no other one; start it without -recover; nothing \
              was changed"
         ),
     }
@@ -88,7 +91,7 @@ struct Own {
 enum Found {
     /// It does not stand against founding the ensemble anew.
     Nothing(String),
-    /// It is a node of this history without a leader, and has not more.
+    /// It is a voter of this history without a leader, and has not more.
     Survivor(String),
     /// The ensemble must not be founded anew, at least not here.
     Against(String),
@@ -117,6 +120,11 @@ impl Own {
                 "it has a leader, so the ensemble is alive: start this node without -recover".to_owned(),
             );
         }
+        if !status.votes {
+            return Found::Nothing(
+                "has no vote: it is a learner, or its data directory was replaced; what only it has is given up".to_owned(),
+            );
+        }
         let (epoch, last) = self.position;
         if (status.epoch, status.last_revision) > (epoch.0, last.counter) {
             return Found::Against(format!(
@@ -128,28 +136,51 @@ impl Own {
     }
 }
 
-/// Asks the other members; fails if an answer stands against founding the ensemble anew.
-fn ask_members(own: &Own, configuration: &Configuration, others: &[Voter]) -> Result<(), String> {
-    let mut survivors = Vec::new();
-    for member in others {
-        let address = &member.addresses.request;
+/// Asks the other members, and the nodes that the configuration file lists: the members may have changed since this node was
+/// connected. Fails if an answer stands against founding the ensemble anew.
+fn ask_nodes(
+    own: &Own,
+    me: NodeId,
+    configuration: &Configuration,
+    config: &ServerConfig,
+) -> Result<(), String> {
+    let members = configuration.members();
+    let listed = members.iter().chain(&config.voters).filter(|voter| voter.node != me);
+    let listed = listed.map(|voter| voter.addresses.request.as_str());
+    let addresses: BTreeSet<&str> = listed.chain(config.join.iter().map(String::as_str)).collect();
+    let mut survivors = BTreeSet::new();
+    for address in addresses.into_iter().filter(|address| *address != config.announced.request.text) {
+        if address.is_empty() {
+            print("a member has no request address, and cannot be asked\n")?;
+            continue;
+        }
         let asked = match blocking::Client::with_settings(Client::builder().timeout(TIMEOUT), [address]) {
             Ok(client) => client.status_of(address),
             Err(error) => Err(error),
         };
-        let said = match asked.map(|status| own.judge(&status)) {
-            Ok(Found::Against(why)) => return Err(format!("node {address}: {why}; nothing was changed")),
-            Ok(Found::Survivor(said)) => {
-                survivors.push(member.node);
-                said
+        let said = match asked {
+            Ok(status) => match own.judge(&status) {
+                Found::Against(why) => return Err(format!("node {address}: {why}; nothing was changed")),
+                Found::Survivor(said) => {
+                    survivors.insert(status.node);
+                    said
+                }
+                Found::Nothing(said) => said,
+            },
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                format!("does not answer: {}", error.message())
             }
-            Ok(Found::Nothing(said)) => said,
-            Err(error) => format!("does not answer: {}", error.message()),
+            Err(error) => {
+                return Err(format!(
+                    "node {address} runs, and does not say what it has ({}): stop it if it is to be given up; nothing was \
+                     changed",
+                    error.message()
+                ));
+            }
         };
         print(&format!("node {address} {said}\n"))?;
     }
-    let others_in = |voter: &Voter| others.iter().all(|other| other.node != voter.node);
-    if configuration.has_quorum(|voter| survivors.contains(&voter.node) || others_in(voter)) {
+    if configuration.has_quorum(|voter| voter.node == me || survivors.contains(&voter.node.0)) {
         return Err(format!(
             "{} other voters answer, and with this node they are a quorum: start it without -recover, and they elect a \
              leader; nothing was changed",
@@ -160,7 +191,7 @@ fn ask_members(own: &Own, configuration: &Configuration, others: &[Voter]) -> Re
 }
 
 /// Fails unless the operator agrees.
-fn agree(consent: &str, source: &str, others: &[Voter]) -> Result<(), String> {
+fn agree(consent: &str, source: &str, others: usize) -> Result<(), String> {
     if consent == CONSENT {
         return Ok(());
     }
@@ -171,9 +202,8 @@ fn agree(consent: &str, source: &str, others: &[Voter]) -> Result<(), String> {
         ));
     }
     print(&format!(
-        "The {} other members are given up: writes that only they have are lost for ever, also acknowledged ones.\n\
-         Type {CONSENT} to go on: ",
-        others.len()
+        "The {others} other voters are given up: writes that only they have are lost for ever, also acknowledged ones.\n\
+         Type {CONSENT} to go on: "
     ))?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(|error| format!("cannot read the answer: {error}"))?;

@@ -1,4 +1,5 @@
-//! What a node has heard of the members lately, for its status and its reports: nothing in the protocol depends on it.
+//! What a node has heard of the members lately, for its status and its reports: only the reports of second
+//! processes depend on it.
 
 use alloc::collections::BTreeMap;
 

@@ -1,10 +1,10 @@
 //! Founding an ensemble anew from the data of one voter, after its quorum is lost for ever (protocol.md 5.13).
 //!
-//! The voter's log goes on in a later epoch, with a configuration of this voter alone. All of its entries count as committed,
-//! as they would if it were elected; entries that only lost voters had are lost. Another history keeps every node
-//! apart that still has the old one: messages and votes carry it.
+//! The voter's log goes on in a later epoch, in which the other members are removed: configurations change by one voter at a
+//! time, here as everywhere. All of its entries count as committed, as they would if it were elected; entries that only lost
+//! voters had are lost. Another history keeps every node apart that still has the old one: messages and votes carry it.
 
-use alloc::vec;
+use alloc::vec::Vec;
 
 use crate::{
     config::Recovered,
@@ -19,10 +19,10 @@ use crate::{
 pub struct Refounding {
     /// The hard state: the voter leads the later epoch.
     pub hard_state: HardState,
-    /// The sealed genesis, of the same ensemble with another history.
+    /// The sealed genesis, as before, but with another history: it stays the first configuration of the log.
     pub founding: Founding,
-    /// The entry with the configuration, the next one of the log.
-    pub entry: LogEntry,
+    /// The next entries of the log: each has a configuration with one voter less, the last one that of this voter alone.
+    pub entries: Vec<LogEntry>,
 }
 
 /// Why an ensemble cannot be founded anew from this log.
@@ -32,7 +32,7 @@ pub enum NotRefounded {
     NotFounded,
     /// The node is no voter of the configuration in force: a learner, removed, or without its old promises.
     NotAVoter,
-    /// The node is the only voter, and needs nobody else.
+    /// The node is the only voter, and needs no other one.
     Alone,
 }
 
@@ -66,25 +66,34 @@ pub fn refound(
     if configuration.voters().len() == 1 {
         return Err(NotRefounded::Alone);
     }
-    let last = recovered.boundaries.last().copied().unwrap_or(recovered.oldest);
     let epoch = Epoch(recovered.hard_state.accepted_epoch.0 + 1);
-    let zxid = Zxid { epoch, counter: last.counter + 1 };
+    let mut at = recovered.boundaries.last().copied().unwrap_or(recovered.oldest);
+    let mut voters = configuration.voters().to_vec();
+    let mut entries = Vec::new();
+    while let Some(other) = voters.iter().rposition(|other| *other != voter) {
+        voters.remove(other);
+        at = Zxid { epoch, counter: at.counter + 1 };
+        let payload = Configuration { version: at, ..Configuration::new(voters.clone()) }.encode();
+        entries.push(LogEntry { zxid: at, kind: Kind::Membership, level: LEVEL, payload });
+    }
     let ensemble = EnsembleId { id: founding.genesis.ensemble.id, history };
-    let genesis = Genesis { ensemble, voters: vec![voter.clone()] };
-    let payload = Configuration { version: zxid, ..Configuration::new(vec![voter]) }.encode();
+    let genesis = Genesis { ensemble, ..founding.genesis.clone() };
     Ok(Refounding {
         hard_state: HardState { accepted_epoch: epoch, accepted_leader: Some(node), current_epoch: epoch },
         founding: Founding { genesis, sealed: true },
-        entry: LogEntry { zxid, kind: Kind::Membership, level: LEVEL, payload },
+        entries,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
+    use alloc::vec;
 
     use super::*;
-    use crate::message::{Addresses, Voter};
+    use crate::{
+        membership::Configurations,
+        message::{Addresses, Voter},
+    };
 
     const ME: (NodeId, Incarnation) = (NodeId(2), Incarnation(20));
 
@@ -120,20 +129,50 @@ mod tests {
     }
 
     #[test]
-    fn the_log_goes_on_in_a_later_epoch_with_this_voter_alone() {
+    fn the_log_goes_on_in_a_later_epoch_in_which_the_others_are_removed() {
         let records = refound(&survivor(&[1, 2, 3]), ME, 9).unwrap();
-        let (epoch, next) = (Epoch(7), zxid(7, 91));
+        let epoch = Epoch(7);
         let hard = HardState { accepted_epoch: epoch, accepted_leader: Some(ME.0), current_epoch: epoch };
         assert_eq!(
             records.hard_state, hard,
             "above the accepted epoch, in which others may have logged something"
         );
-        assert_eq!(records.entry.zxid, next);
-        let alone = records.entry.configuration().expect("the entry contains a configuration of its version");
-        assert_eq!((alone.version(), alone.voters()), (next, &[voter(2)][..]));
+        let logged: Vec<_> = records.entries.iter().map(|entry| entry.configuration().unwrap()).collect();
+        let logged: Vec<_> = logged.iter().map(|next| (next.version(), next.voters().to_vec())).collect();
+        assert_eq!(logged, [(zxid(7, 91), vec![voter(1), voter(2)]), (zxid(7, 92), vec![voter(2)]),]);
         let Founding { genesis, sealed } = records.founding;
         assert!(sealed);
-        assert_eq!((genesis.ensemble, genesis.voters), (EnsembleId { id: 7, history: 9 }, vec![voter(2)]));
+        assert_eq!(genesis.ensemble, EnsembleId { id: 7, history: 9 });
+        assert_eq!(genesis.voters, survivor(&[1, 2, 3]).founding.unwrap().genesis.voters);
+    }
+
+    #[test]
+    fn the_configurations_follow_those_of_the_log() {
+        // With learners and a replacement, in the state, in the log, and again after the first time.
+        let mut changed = configuration((4, 55), &[1, 2, 3, 4, 5]);
+        changed.learners = vec![crate::configuration::Learner {
+            node: NodeId(6),
+            incarnation: Incarnation(60),
+            addresses: Addresses::default(),
+            desired: crate::configuration::DesiredRole::Voter,
+        }];
+        for recorded in [None, Some(changed)] {
+            for logged in [Vec::new(), vec![configuration((4, 80), &[1, 2, 3, 5])]] {
+                let mut recovered = survivor(&[1, 2, 3, 4, 5]);
+                recovered.configuration = recorded.clone();
+                recovered.logged = logged;
+                let settled = configuration_in_force(&Recovered { logged: Vec::new(), ..recovered.clone() });
+                let mut configurations = Configurations::new(settled.unwrap());
+                recovered.logged.iter().for_each(|logged| configurations.append(logged.clone()));
+                let records = refound(&recovered, ME, 9).unwrap();
+                assert!(configurations.accepts(&records.entries));
+                for entry in &records.entries {
+                    configurations.append(entry.configuration().unwrap());
+                }
+                assert_eq!(configurations.latest().voters(), [voter(2)]);
+                assert!(configurations.latest().learners().is_empty());
+            }
+        }
     }
 
     #[test]

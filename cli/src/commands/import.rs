@@ -105,13 +105,22 @@ impl Import {
     /// The failure of an import that has stopped.
     fn failed(&self, name: &str, format: records::Format, fault: Fault, flight: &Flight) -> Failure {
         let Fault { position, cause } = fault;
-        let extent = flight.extent.known(position);
+        let mut extent = flight.extent.known(position);
+        let anew = matches!(&cause, Failure::Call(error) if error.kind() == ErrorKind::HistoryChanged);
+        if anew {
+            // What was acknowledged before may be lost.
+            extent.certain = 0;
+        }
         let place = position.map(|position| format!("{}: ", format.place(position))).unwrap_or_default();
         let message = format!("{name}: {place}{cause}; {}", extent.text(format));
         let advice = match &cause {
             Failure::Call(error) if error.kind() == ErrorKind::AlreadyExists => {
                 Some("without --only-new, keys that exist are replaced".to_owned())
             }
+            Failure::Call(_) if anew => Some(
+                "the ensemble was founded anew, and may have lost what was imported: repeat the import"
+                    .to_owned(),
+            ),
             Failure::Call(error) if error.outcome() == Outcome::Unknown && !self.only_new => {
                 Some("repeat the import: it sets the keys that are imported once more".to_owned())
             }

@@ -59,7 +59,7 @@ fn next(best: &Best) -> Vec<String> {
     }
     let mut commands = vec![RECOVER.to_owned()];
     if best.voters.len() > 1 {
-        commands.push(format!("{START} -join={}", best.member.request_address));
+        commands.push(format!("{START} -join={} -voter", best.member.request_address));
     }
     commands
 }

@@ -11,7 +11,7 @@ use gometa_zab::{Founding, Voter};
 use tracing::warn;
 
 use super::{
-    Snapshots,
+    DiskError, Snapshots,
     directory::Directory,
     sealed::{field, read_sealed, write_sealed},
 };
@@ -51,6 +51,10 @@ pub(super) fn recorded(dir: &Path) -> Option<Voters> {
     Some(Voters { ensemble, others })
 }
 
+fn text(Voters { ensemble, others }: Voters) -> String {
+    format!("ensemble {ensemble:032x}\nothers {}\n", if others { "yes" } else { "no" })
+}
+
 impl Snapshots {
     /// Sets whether the ensemble has other voters. [`record_voters`](Self::record_voters) must follow.
     pub(crate) fn set_other_voters(&self, ensemble: u128, others: bool) {
@@ -64,6 +68,11 @@ impl Snapshots {
 }
 
 impl Directory {
+    /// Records durably that no other node has what this directory has.
+    pub(super) fn record_alone(&self, ensemble: u128) -> Result<(), DiskError> {
+        write_sealed(self.path(), VOTERS, &text(Voters { ensemble, others: false }))
+    }
+
     fn set_voters(&self, voters: Voters) {
         self.copied.store(voters.others, Ordering::Relaxed);
         *self.voters.lock() = Some(voters);
@@ -75,9 +84,7 @@ impl Directory {
         if recorded(self.path()) == Some(voters) {
             return;
         }
-        let Voters { ensemble, others } = voters;
-        let text = format!("ensemble {ensemble:032x}\nothers {}\n", if others { "yes" } else { "no" });
-        if let Err(error) = write_sealed(self.path(), VOTERS, &text) {
+        if let Err(error) = write_sealed(self.path(), VOTERS, &text(voters)) {
             warn!(%error, "members not recorded beside the log");
         }
     }

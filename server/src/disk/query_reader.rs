@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, mem, sync::Arc, thread::JoinHandle};
 
 use bytes::Bytes;
+use gometa_proto::Bounds;
 use gometa_store::{Cursor, Found, HISTORY_KEY, Query, check_horizon, horizon_of, past_bounds, revision_key};
 use parking_lot::{Condvar, Mutex};
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ReadOptions, Snapshot};
@@ -132,7 +133,8 @@ fn read(database: &Database, query: &Query) -> Result<Result<Found, u64>, String
         return Ok(Err(horizon));
     }
     // Without bounds, the end of the range would be looked for behind it, over all keys that are deleted and not compacted yet.
-    let keys = query.bounds().filter(|keys| !keys.is_empty());
+    let keys = query.bounds();
+    let keys = keys.map(|keys| if keys.is_empty() { Bounds::of_key(&keys.start) } else { keys });
     let mut data = Records::new(database, &snapshot, DATA, keys.clone().map(|keys| (keys.start, keys.end)));
     let mut past = query
         .reads_past(applied)

@@ -1,6 +1,6 @@
 //! Founds an ensemble anew in the data directory of a stopped node, after its quorum is lost (`gometa-server -recover`).
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path};
 
 use gometa_log::{Log, OsDirectory};
 use gometa_proto::v1::{self, Command, command::Body};
@@ -13,7 +13,7 @@ use rocksdb::DB;
 
 use super::{
     DiskError, database,
-    directory::{Directory, FORMAT},
+    directory::{CREATING, DAMAGED, Directory, FORMAT, IDENTITY},
     recovery,
 };
 
@@ -36,20 +36,39 @@ pub(crate) struct Survivor {
 /// What was founded.
 pub(crate) struct Refounded {
     pub(crate) ensemble: EnsembleId,
-    /// The zxid of the entry that makes this node the only voter.
+    /// The zxid of the entry since which this node is the only voter.
     pub(crate) at: Zxid,
     /// The number of sessions that end.
     pub(crate) sessions: usize,
 }
 
 impl Survivor {
-    /// Opens the directory of a stopped node. Nothing is repaired or put into quarantine.
+    /// Opens the directory of a stopped node. Nothing is put into quarantine, and of what was put there nothing is removed.
     ///
     /// # Errors
-    /// The directory is missing, in use, or damaged.
+    /// The directory is missing, in use, or damaged, or belongs to another user.
     pub(crate) fn open(dir: &Path, node: NodeId) -> Result<Survivor, String> {
-        if !dir.join(FORMAT).is_file() {
-            return Err(format!("{} is no data directory of gometa", dir.display()));
+        let has = |name: &str| dir.join(name).is_file();
+        if !has(FORMAT) || !has(IDENTITY) || has(CREATING) {
+            return Err(format!(
+                "{} is no complete data directory of gometa; nothing was changed",
+                dir.display()
+            ));
+        }
+        if has(DAMAGED) {
+            return Err(format!(
+                "data directory {} was found damaged: recover on another survivor; nothing was changed",
+                dir.display()
+            ));
+        }
+        let owner =
+            fs::metadata(dir).map_err(|error| format!("cannot open {}: {error}", dir.display()))?.uid();
+        if owner != rustix::process::geteuid().as_raw() {
+            return Err(format!(
+                "data directory {} belongs to the user with the id {owner}: run this command as that user, or the node \
+                 cannot open what is written; nothing was changed",
+                dir.display()
+            ));
         }
         let text = |error: DiskError| error.to_string();
         let directory = Directory::open(dir, node, CACHE_BYTES).map_err(text)?;
@@ -101,8 +120,8 @@ impl Survivor {
             .map_err(|error| format!("{error:?}"))?;
         let sessions = self.sessions()?;
         let ensemble = records.founding.genesis.ensemble;
-        let at = records.entry.zxid;
-        let mut entries = vec![records.entry];
+        let mut entries = records.entries;
+        let at = entries.last().map(|entry| entry.zxid).ok_or("no member is removed")?;
         for (number, some) in sessions.chunks(SESSIONS_PER_ENTRY).enumerate() {
             let body = Body::EndSessions(v1::EndSessions { sessions: some.to_vec() });
             entries.push(LogEntry {
@@ -112,6 +131,8 @@ impl Survivor {
                 payload: encode_command(&Command { body: Some(body) }),
             });
         }
+        // First: with damage, a start would empty a directory of which others have copies.
+        self.directory.record_alone(ensemble.id).map_err(|error| error.to_string())?;
         let released = self.recovered.released;
         let write = || {
             self.log.hard_state(released, records.hard_state)?;

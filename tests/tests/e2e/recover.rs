@@ -1,4 +1,4 @@
-//! An ensemble that has lost its quorum for ever, founded anew from a survivor (docs/operations.md, "Lost quorum").
+//! An ensemble that has lost its quorum for ever, founded anew from a survivor (docs/operations.md, "Losing a majority").
 
 use std::{
     fs,
@@ -137,6 +137,23 @@ async fn a_survivor_of_three_founds_the_ensemble_anew_and_the_others_join_it() {
     }
     ensemble.converged(&ensemble.all()).await;
     has_all(&ensemble, 0).await;
+
+    // A second time, from a member that has joined, with the changes of the members in its state.
+    for node in ensemble.all() {
+        assert!(ensemble.terminate(node).await.success());
+    }
+    recovered(ensemble.directory(2));
+    for _ in 0..2 {
+        ensemble.restart(2).await;
+        ensemble.status_when(2, "leads", |status| status.role == Role::Leading).await;
+        has_all(&ensemble, 2).await;
+        ensemble.kill(2);
+    }
+    ensemble.restart(2).await;
+    let third = history(&ensemble.status(2).await.unwrap());
+    assert!(third.id == new.id && third.history > new.history, "{new:?} {third:?}");
+    join(&mut ensemble, 0, 2).await;
+    has_all(&ensemble, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,7 +251,7 @@ async fn a_directory_that_is_no_sound_voter_founds_nothing() {
     // None at all, and an empty one.
     fs::remove_dir_all(place.join("gometa-data")).unwrap();
     let output = recover(&place, CONSENT);
-    assert!(text(&output.stderr).contains("no data directory"), "{output:?}");
+    assert!(text(&output.stderr).contains("no complete data directory"), "{output:?}");
     assert!(!place.join("gometa-data").exists(), "nothing is created");
 
     // A learner.

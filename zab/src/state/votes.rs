@@ -12,6 +12,9 @@ use crate::{
 /// The number of failed attempts to follow a candidate after which it is ignored for a while (rule 8).
 const FAILURES_MAX: u32 = 3;
 
+/// The nodes with other ensembles or histories that are reported. Any process may send votes.
+const FOREIGN_MAX: usize = 128;
+
 impl Core {
     /// Whether a datagram is examined: its sender and its candidate are members of this ensemble, or its sender has a later
     /// configuration than this node, and it is newer than the sender's earlier ones. Records it as seen, unless the sender
@@ -56,13 +59,18 @@ impl Core {
         }
     }
 
-    /// Reports it, once per member. A node that was left behind with an earlier history does not find out by itself: it is told
-    /// by a vote, which counts for nothing there.
+    /// Reports it, once per node. A node that was left behind with an earlier history does not find out by itself: it is sent a
+    /// vote, which counts for nothing there.
     fn on_vote_of_other_ensemble(&mut self, vote: &Vote, theirs: EnsembleId, ours: EnsembleId) {
-        if self.configurations.contains(vote.sender) && self.foreign_members.insert(vote.sender) {
+        let concerned = self.configurations.contains(vote.sender) || theirs.id == ours.id;
+        let unreported =
+            self.foreign_members.len() < FOREIGN_MAX && !self.foreign_members.contains(&vote.sender);
+        if concerned && unreported {
+            self.foreign_members.insert(vote.sender);
             self.notice(Notice::OtherEnsemble { peer: vote.sender, theirs, ours });
         }
-        if theirs.id == ours.id && theirs.history < ours.history && vote.state == VoteState::Looking {
+        let looks = matches!(vote.state, VoteState::Looking | VoteState::Seeking);
+        if theirs.id == ours.id && theirs.history < ours.history && looks {
             let candidate = self.candidate();
             self.send_vote(vote.sender, VoteState::Looking, candidate, None);
         }

@@ -250,6 +250,7 @@ fn a_looking_node_with_an_earlier_history_is_told_of_this_one() {
     let earlier = HOME.history - 1;
     for (vote, receivers) in [
         (of(earlier, VoteState::Looking), vec![1]),
+        (of(earlier, VoteState::Seeking), vec![1]),
         (of(earlier, VoteState::Leading), vec![]),
         (of(HOME.history + 1, VoteState::Looking), vec![]),
         (Vote { ensemble: Some(EnsembleId { id: 8, history: earlier }), ..vote(1, 1, 50) }, vec![]),
