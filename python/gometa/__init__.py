@@ -18,6 +18,7 @@ from ._client import Transaction as Transaction
 from ._client import Txn as Txn
 from ._errors import *  # noqa: F403 - created from the table of errors; listed in the stub
 from ._gometa import VERSION as _version
+from ._gometa import prepare as _prepare
 from ._txn import Compare as Compare
 from ._txn import Op as Op
 from ._txn import OpResult as OpResult
@@ -51,6 +52,7 @@ from ._types import StorageStatus as StorageStatus
 from ._types import Written as Written
 
 __version__: str = _version
+_prepare()
 
 # A library logs nothing unless the application has configured logging.
 _logging.getLogger("gometa").addHandler(_logging.NullHandler())

@@ -15,6 +15,9 @@ VERSION: str
 ERROR_KINDS: list[tuple[int, str, str, bool]]
 """The table of errors: number, name, description, whether it is retryable."""
 
+def prepare() -> None:
+    """Looks up what the results of calls need; called when the package is imported."""
+
 @final
 class Core:
     """A client. Operations are named like their methods; results are those of the methods."""

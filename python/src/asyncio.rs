@@ -11,7 +11,7 @@ use std::{
 };
 
 use gometa_client::{Client, Error, ErrorKind, OnSharedRuntime, Operation};
-use pyo3::{PyTraverseError, PyVisit, intern, prelude::*};
+use pyo3::{PyTraverseError, PyVisit, prelude::*};
 use tokio::task::AbortHandle;
 
 use crate::{
@@ -165,12 +165,12 @@ impl LoopCalls {
 
 fn complete(py: Python<'_>, future: &Py<PyAny>, result: Result<Reply, Error>) -> PyResult<()> {
     // Cancelled by its task, which has not called `cancel` yet.
-    if future.call_method0(py, intern!(py, "done"))?.is_truthy(py)? {
+    if future.call_method0(py, "done")?.is_truthy(py)? {
         return Ok(());
     }
     match reply::object(py, result) {
-        Ok(value) => future.call_method1(py, intern!(py, "set_result"), (value,))?,
-        Err(error) => future.call_method1(py, intern!(py, "set_exception"), (error.into_value(py),))?,
+        Ok(value) => future.call_method1(py, "set_result", (value,))?,
+        Err(error) => future.call_method1(py, "set_exception", (error.into_value(py),))?,
     };
     Ok(())
 }

@@ -10,13 +10,16 @@ pub(crate) fn table() -> Vec<Row> {
     ErrorKind::ALL.iter().map(|kind| (kind.number(), kind.name(), kind.text(), kind.retryable())).collect()
 }
 
+/// The function that makes an exception, looked up once.
+pub(crate) fn maker(py: Python<'_>) -> PyResult<&Py<PyAny>> {
+    static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    MAKE.get_or_try_init(py, || Ok(py.import("gometa._errors")?.getattr("from_core")?.unbind()))
+}
+
 /// The exception of an error.
 pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
-    static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let make = || -> PyResult<Bound<'_, PyAny>> {
-        let make = MAKE.get_or_try_init(py, || -> PyResult<_> {
-            Ok(py.import("gometa._errors")?.getattr("from_core")?.unbind())
-        })?;
+        let make = maker(py)?;
         let outcome = match error.outcome() {
             Outcome::NotApplied => "not_applied",
             Outcome::Unknown => "unknown",

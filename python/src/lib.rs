@@ -12,6 +12,8 @@
 //!   connection, and neither fork nor the interpreter's shutdown can deadlock.
 //! - **Locks are taken with the interpreter held, and not held during a call into Python.** `os.fork` holds the
 //!   interpreter too, so a child finds every lock free. Locks that the runtime's thread takes belong to one process.
+//! - **Nothing is initialised on first use.** A thread that initialises does not hold the interpreter all the time, so a child
+//!   could wait for it for ever: the package calls `prepare` when it is imported, and names are not interned.
 //!
 //! Tests use the Python package; they are in `tests/`.
 #![deny(unsafe_code)]
@@ -43,6 +45,13 @@ mod _gometa {
     use super::txn::Attempts;
 
     use super::*;
+
+    /// Looks up what the results of calls need. To be called when the package is imported.
+    #[pyfunction]
+    fn prepare(py: Python<'_>) -> PyResult<()> {
+        error::maker(py)?;
+        reply::prepare(py)
+    }
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -14,7 +14,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use pyo3::{intern, prelude::*};
+use pyo3::prelude::*;
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -160,31 +160,31 @@ pub(crate) fn install() {
 }
 
 fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    py.import("logging")?.call_method1(intern!(py, "getLogger"), (intern!(py, "gometa"),))
+    py.import("logging")?.call_method1("getLogger", ("gometa",))
 }
 
 /// Enables records of level debug if the logger does.
 pub(crate) fn follow_level(py: Python<'_>) {
     let wanted = logger(py)
-        .and_then(|logger| logger.call_method1(intern!(py, "isEnabledFor"), (10,)))
+        .and_then(|logger| logger.call_method1("isEnabledFor", (10,)))
         .and_then(|wanted| wanted.is_truthy());
     DEBUG.store(wanted.unwrap_or(false), Ordering::Relaxed);
 }
 
 /// Logs a record with the time of its event.
 fn handle(py: Python<'_>, logger: &Bound<'_, PyAny>, record: &Record) -> PyResult<()> {
-    if !logger.call_method1(intern!(py, "isEnabledFor"), (record.level,))?.is_truthy()? {
+    if !logger.call_method1("isEnabledFor", (record.level,))?.is_truthy()? {
         return Ok(());
     }
-    let (path, line) = (intern!(py, "gometa"), 0);
-    let arguments = (path, record.level, path, line, intern!(py, "%s"), (record.text.as_str(),), py.None());
-    let made = logger.call_method1(intern!(py, "makeRecord"), arguments)?;
-    let now: f64 = made.getattr(intern!(py, "created"))?.extract()?;
-    let since_start: f64 = made.getattr(intern!(py, "relativeCreated"))?.extract()?;
-    made.setattr(intern!(py, "created"), record.created)?;
-    made.setattr(intern!(py, "msecs"), (record.created.fract() * 1000.0).floor())?;
-    made.setattr(intern!(py, "relativeCreated"), since_start + (record.created - now) * 1000.0)?;
-    logger.call_method1(intern!(py, "handle"), (made,))?;
+    let (path, line) = ("gometa", 0);
+    let arguments = (path, record.level, path, line, "%s", (record.text.as_str(),), py.None());
+    let made = logger.call_method1("makeRecord", arguments)?;
+    let now: f64 = made.getattr("created")?.extract()?;
+    let since_start: f64 = made.getattr("relativeCreated")?.extract()?;
+    made.setattr("created", record.created)?;
+    made.setattr("msecs", (record.created.fract() * 1000.0).floor())?;
+    made.setattr("relativeCreated", since_start + (record.created - now) * 1000.0)?;
+    logger.call_method1("handle", (made,))?;
     Ok(())
 }
 
@@ -206,7 +206,7 @@ pub(crate) fn deliver(py: Python<'_>) -> PyResult<()> {
         handle(py, &logger, record)?;
     }
     if lost > 0 {
-        logger.call_method1(intern!(py, "log"), (30, intern!(py, "%d records were lost"), lost))?;
+        logger.call_method1("log", (30, "%d records were lost", lost))?;
     }
     Ok(())
 }

@@ -51,6 +51,11 @@ struct Types {
     status: Py<PyAny>,
 }
 
+/// Looks them up, once.
+pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
+    types(py).map(|_| ())
+}
+
 fn types(py: Python<'_>) -> PyResult<&Types> {
     static TYPES: PyOnceLock<Types> = PyOnceLock::new();
     TYPES.get_or_try_init(py, || {
