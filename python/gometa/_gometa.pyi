@@ -6,7 +6,7 @@ from typing import Any, final
 
 from ._types import BytesLike, Counters, GuardLike
 
-__all__ = ["ERROR_KINDS", "VERSION", "Attempts", "Core", "LoopCalls", "Pages", "ReadyLoops"]
+__all__ = ["ERROR_KINDS", "VERSION", "Attempts", "Core", "LoopCalls", "Pages", "ReadyLoops", "prepare"]
 
 _Call = tuple[asyncio.Future[Any], int]
 
