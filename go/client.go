@@ -131,8 +131,9 @@ func (c *core) counters() Counters {
 }
 
 // HistoryID returns the id of the ensemble's history that the client knows; 0 before the first connection to a formed
-// ensemble. It rises when the ensemble is founded anew from old data: then calls in progress, or else the next one, return
-// ErrHistoryChanged, and later calls work with the new history. It does not wait; after Close, it is the last one.
+// ensemble. It rises when the ensemble is founded anew from old data: then calls in progress return ErrHistoryChanged,
+// and so do those that begin before one of them has returned it; later calls work with the new history. It does not wait;
+// after Close, it is the last one.
 func (c *Client) HistoryID() uint64 {
 	if c == nil || c.core == nil {
 		return 0

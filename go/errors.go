@@ -60,7 +60,7 @@ const (
 	// Error.ActualRevision.
 	ErrGuardFailed Kind = numberGuardFailed
 	// ErrHistoryChanged: the ensemble was founded anew from old data, and revisions that were read before are void. Returned
-	// once; later calls work with the new history. See Client.HistoryID.
+	// at least once; later calls work with the new history. See Client.HistoryID.
 	ErrHistoryChanged Kind = numberHistoryChanged
 )
 

@@ -521,8 +521,9 @@ gometa_status_t gometa_client_counter(const gometa_client_t *client,
                                       gometa_error_t **error);
 
 // Reads the id of the ensemble's history that a client knows: 0 before the first connection to a formed ensemble. It
-// rises when the ensemble is founded anew from old data: then calls in progress, or else the next one, return
-// GOMETA_HISTORY_CHANGED, and later calls work with the new history. Does not wait; works on a closed client too.
+// rises when the ensemble is founded anew from old data: then calls in progress return
+// GOMETA_HISTORY_CHANGED, and so do those that begin before one of them has returned it; later calls work with the new
+// history. Does not wait; works on a closed client too.
 gometa_status_t gometa_client_history_id(const gometa_client_t *client, uint64_t *history_id, gometa_error_t **error);
 
 // Creates a key. Blocks. `written` may be NULL.

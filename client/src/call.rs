@@ -11,13 +11,13 @@ use gometa_proto::{
     limits::WINDOW_MAX,
     v1::{self, Limits, Request, Response, View, request::Operation as Body, response},
 };
-use tokio::time::{Instant, error::Elapsed};
+use tokio::time::Instant;
 
 use crate::{
     connection::{CallError, Connection},
     counters::{Counts, InFlight},
     error::{Error, Operation, Result},
-    history::{History, InHistory, Scope},
+    history::{History, Scope},
     log::{Log, log},
     retry::{self, Attempts, Backoff, Decision},
     router::Router,
@@ -104,7 +104,7 @@ pub(crate) struct Call {
     stage: Stage,
     /// The failure of the latest attempt.
     last_failure: Option<String>,
-    in_history: InHistory,
+    scope: Scope,
     _in_flight: InFlight,
 }
 
@@ -127,7 +127,7 @@ impl Call {
             attempts: Attempts::default(),
             stage: Stage::Connecting,
             last_failure: None,
-            in_history: shared.router.begin(scope),
+            scope: scope.cloned().unwrap_or_else(|| shared.router.scope()),
             _in_flight: InFlight::new(&shared.counts),
         }
     }
@@ -170,44 +170,37 @@ impl Call {
                 Err(Stop::NewSession(message)) => Err(self.error(ErrorKind::SessionExpired, message)),
             }
         };
-        let ended = tokio::select! {
-            biased;
-            ended = tokio::time::timeout_at(deadline, work) => Ok(ended),
-            end = history.ended() => Err(end),
-        };
-        self.result(ended)
+        within(deadline, &history, work).await.unwrap_or_else(|cut| Err(self.cut(cut)))
     }
 
     fn history(&self) -> &Arc<History> {
-        self.in_history.history()
+        self.scope.history()
     }
 
     /// Fails if the history in which the call began is no longer in use, or if no call has reported yet that it has changed.
     fn check_history(&self) -> Result<()> {
         let ended = match self.history().end() {
             Some(_) => Some(Arc::clone(self.history())),
-            None if self.in_history.is_awaited() => self.shared.router.take_unreported_change(),
+            None if self.scope.is_awaited() => self.shared.router.unreported_change(),
             None => None,
         };
-        ended.as_deref().and_then(History::end).map_or(Ok(()), |end| self.result(Err(end)))
+        ended.map_or(Ok(()), |ended| Err(self.changed(&ended)))
     }
 
-    /// The result of work that has ended, unless its deadline has passed or its history has ended before.
-    fn result<T>(
-        &self,
-        ended: std::result::Result<std::result::Result<Result<T>, Elapsed>, &str>,
-    ) -> Result<T> {
-        let result = match ended {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(self.deadline_error()),
-            Err(end) => Err(self.error(ErrorKind::HistoryChanged, end).with_outcome(self.outcome())),
-        };
-        if self.in_history.is_awaited()
-            && matches!(&result, Err(error) if error.kind() == ErrorKind::HistoryChanged)
-        {
-            self.shared.router.change_reported();
+    /// The error of a call that fails because this history has ended.
+    fn changed(&self, ended: &Arc<History>) -> Error {
+        if self.scope.is_awaited() {
+            self.shared.router.change_reported(ended);
         }
-        result
+        self.error(ErrorKind::HistoryChanged, ended.end().unwrap_or_default()).with_outcome(self.outcome())
+    }
+
+    /// The error of a call that was cut short.
+    fn cut(&self, cut: Cut) -> Error {
+        match cut {
+            Cut::Deadline => self.deadline_error(),
+            Cut::History => self.changed(self.history()),
+        }
     }
 
     /// The latest View of the node in use.
@@ -215,12 +208,8 @@ impl Call {
         self.check_timeout()?;
         self.check_history()?;
         let (deadline, history) = (self.deadline, Arc::clone(self.history()));
-        let ended = tokio::select! {
-            biased;
-            ended = tokio::time::timeout_at(deadline, self.connection()) => Ok(ended),
-            end = history.ended() => Err(end),
-        };
-        Ok(self.result(ended)?.view())
+        let connected = within(deadline, &history, self.connection()).await;
+        Ok(connected.unwrap_or_else(|cut| Err(self.cut(cut)))?.view())
     }
 
     /// The error at the deadline. Without any connection during the call, nothing can have been sent.
@@ -250,8 +239,11 @@ impl Call {
 
     async fn connection(&mut self) -> Result<Arc<Connection>> {
         self.stage = Stage::Connecting;
-        let connection = self.shared.router.connection(self.in_history.history()).await;
-        connection.map_err(|error| self.error(error.kind, error.to_string()).with_outcome(self.outcome()))
+        let connection = self.shared.router.connection(self.scope.history()).await;
+        connection.map_err(|error| match error.kind {
+            ErrorKind::HistoryChanged => self.changed(self.history()),
+            kind => self.error(kind, error.to_string()).with_outcome(self.outcome()),
+        })
     }
 
     /// Executes a write exactly once.
@@ -415,6 +407,26 @@ impl Call {
     fn check_sizes(&self, body: &Body, limits: &Limits) -> Result<()> {
         let check = body.check_sizes(limits);
         check.map_err(|error| self.error(error.error_kind(), error.message).with_outcome(self.outcome()))
+    }
+}
+
+/// What has cut a call short.
+enum Cut {
+    Deadline,
+    /// Its history is no longer in use.
+    History,
+}
+
+/// The result of work that ends before the deadline and while the history is in use.
+async fn within<T>(
+    deadline: Instant,
+    history: &History,
+    work: impl Future<Output = Result<T>>,
+) -> std::result::Result<Result<T>, Cut> {
+    tokio::select! {
+        biased;
+        ended = tokio::time::timeout_at(deadline, work) => ended.map_err(|_| Cut::Deadline),
+        _ = history.ended() => Err(Cut::History),
     }
 }
 

@@ -197,7 +197,7 @@ impl Client {
     /// Passes on the error of an early request to a caller. If it is that the history has changed, no other call fails for it.
     pub(crate) fn reports(&self, error: Error) -> Error {
         if error.kind() == ErrorKind::HistoryChanged {
-            self.shared.router.change_reported();
+            self.shared.router.change_reported(self.scope().history());
         }
         error
     }
@@ -253,7 +253,8 @@ impl Client {
     /// [`ErrorKind::InvalidArgument`] for an empty key, [`ErrorKind::TooLarge`], [`ErrorKind::Unavailable`] if there was
     /// no connection to any node until the deadline, [`ErrorKind::DeadlineExceeded`] if there was one and no answer in
     /// time, [`ErrorKind::SessionExpired`] if the session ended between two attempts, [`ErrorKind::HistoryChanged`] (see
-    /// [`history_id`](Self::history_id)), [`ErrorKind::Closed`], and refusals of all nodes. [`Error::outcome`] tells whether the write may have taken effect.
+    /// [`history_id`](Self::history_id)), [`ErrorKind::Closed`], and refusals of all nodes. [`Error::outcome`] tells whether
+    /// the write may have taken effect.
     pub async fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Written> {
         self.call(Body::Set(v1::Set { key: copied(key), value: copied(value) }), written).await
     }
@@ -334,8 +335,9 @@ impl Client {
     }
 
     /// The id of the ensemble's history that this client knows; `None` before the first connection to a formed ensemble. It
-    /// rises when the ensemble is founded anew from old data: then calls in progress, or else the next one, fail with
-    /// [`ErrorKind::HistoryChanged`], and later calls work with the new history.
+    /// rises when the ensemble is founded anew from old data: then calls in progress fail with
+    /// [`ErrorKind::HistoryChanged`], and so do those that begin before one of them has returned it, at least one; later calls
+    /// work with the new history.
     #[must_use]
     pub fn history_id(&self) -> Option<u64> {
         self.shared.router.history_id()

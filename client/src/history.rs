@@ -3,13 +3,14 @@
 //! An ensemble that has lost its quorum for ever is founded anew from the data of one node: it keeps its id and gets a
 //! higher history id. Revisions and sessions of the old history are void, so a client keeps a [`History`] for each of
 //! them. Every call belongs to one: it is not sent to a node of another. When the history changes, the calls in progress
-//! fail with [`ErrorKind::HistoryChanged`]; if none of them returns that error, the next call does.
+//! fail with [`ErrorKind::HistoryChanged`], and so does every call that begins before one of them has returned that error: it may
+//! use a revision of the old history.
 //!
 //! A node with a lower history id was left behind and is not used, so a client never returns to an old history.
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 use gometa_proto::{ErrorKind, v1::EnsembleRef};
@@ -23,8 +24,6 @@ pub(crate) struct History {
     pub(crate) sessions: Sessions,
     /// The highest revision in any response.
     seen_revision: AtomicU64,
-    /// The number of calls in progress whose callers wait.
-    calls: AtomicUsize,
     /// Set once another history is in use: the message of the calls that fail.
     end: OnceLock<String>,
     /// Notified when `end` is set.
@@ -76,30 +75,9 @@ impl Scope {
         Self { awaited: false, ..self }
     }
 
-    /// A call in progress.
-    pub(crate) fn begin(&self) -> InHistory {
-        self.history.calls.fetch_add(usize::from(self.awaited), Ordering::AcqRel);
-        InHistory(self.clone())
-    }
-}
-
-/// A call in progress, until it is dropped.
-pub(crate) struct InHistory(Scope);
-
-impl InHistory {
-    pub(crate) fn history(&self) -> &Arc<History> {
-        &self.0.history
-    }
-
     /// Whether a caller waits for the result.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.0.awaited
-    }
-}
-
-impl Drop for InHistory {
-    fn drop(&mut self) {
-        self.history().calls.fetch_sub(usize::from(self.0.awaited), Ordering::AcqRel);
+        self.awaited
     }
 }
 
@@ -150,14 +128,14 @@ impl Histories {
         Ok(true)
     }
 
-    /// Why a call that begins now must fail: the history has changed, and no call that was in progress reports it.
-    pub(crate) fn take_unreported(&mut self) -> Option<Arc<History>> {
-        self.unreported.take_if(|old| old.calls.load(Ordering::Acquire) == 0)
+    /// The history that was in use before, until a call has failed for its end: a call that begins now must fail.
+    pub(crate) fn unreported(&self) -> Option<&Arc<History>> {
+        self.unreported.as_ref()
     }
 
-    /// A call has failed because the history has changed.
-    pub(crate) fn reported(&mut self) {
-        self.unreported = None;
+    /// A call has failed because this history has ended.
+    pub(crate) fn reported(&mut self, ended: &Arc<History>) {
+        self.unreported.take_if(|unreported| Arc::ptr_eq(unreported, ended));
     }
 }
 
@@ -214,23 +192,22 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_reported_by_a_call_in_progress_or_else_by_the_next_one() {
+    fn calls_fail_until_one_has_reported_the_latest_change() {
         let mut histories = Histories::default();
         histories.adopt(Some(&ensemble(1, 1))).unwrap();
-        assert!(histories.take_unreported().is_none());
+        assert!(histories.unreported().is_none());
+        let first = Arc::clone(histories.current());
         histories.adopt(Some(&ensemble(1, 2))).unwrap();
-        assert!(histories.take_unreported().is_some());
-        assert!(histories.take_unreported().is_none(), "once");
+        let second = Arc::clone(histories.current());
+        assert!(histories.unreported().is_some_and(|ended| Arc::ptr_eq(ended, &first)));
 
-        let (call, ahead) = (histories.scope().begin(), histories.scope().unawaited().begin());
         histories.adopt(Some(&ensemble(1, 3))).unwrap();
-        assert!(histories.take_unreported().is_none(), "the call in progress reports it");
-        // It was cancelled.
-        drop(call);
-        assert!(histories.take_unreported().is_some() && ahead.history().end().is_some());
-
-        histories.adopt(Some(&ensemble(1, 4))).unwrap();
-        histories.reported();
-        assert!(histories.take_unreported().is_none());
+        histories.reported(&first);
+        assert!(
+            histories.unreported().is_some_and(|ended| Arc::ptr_eq(ended, &second)),
+            "of an earlier change"
+        );
+        histories.reported(&second);
+        assert!(histories.unreported().is_none());
     }
 }

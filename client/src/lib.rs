@@ -27,8 +27,9 @@
 //!   to it is dropped by its id (`connection`).
 //! - **Reads of one client are monotonic**, local reads on different nodes included: they name the highest revision that
 //!   the client has seen.
-//! - **No call mixes two histories of the ensemble.** When it is founded anew from old data, calls in progress, or else the
-//!   next one, fail with [`ErrorKind::HistoryChanged`]; nothing is retried in the new history (`history`).
+//! - **No call mixes two histories of the ensemble.** When it is founded anew from old data, calls in progress fail
+//!   with [`ErrorKind::HistoryChanged`], and so do those that begin before one of them has returned it; nothing is retried in
+//!   the new history (`history`).
 //! - **A closed client leaves no session open**, as far as its node can be reached (`closing`).
 //! - **Every queue and loop is bounded**: requests in flight, frames that wait to be written, concurrent dials, the
 //!   session's window, backoff.

@@ -352,15 +352,16 @@ impl Pages {
     /// # Errors
     /// As [`Client::range`]; [`ErrorKind::HistoryChanged`] if the history in which it began is no longer in use.
     pub async fn next(&mut self, client: &Client) -> Option<Result<Page>> {
-        if let Some(result) = self.put_back.take() {
+        let scope = self.scope.get_or_insert_with(|| client.scope()).clone();
+        let ended = scope.history().end().is_some();
+        // A page that has arrived before the end of its history is dropped.
+        if let Some(result) = self.put_back.take().filter(|result| result.is_err() || !ended) {
             return Some(result);
         }
-        let scope = self.scope.get_or_insert_with(|| client.scope()).clone();
-        let (_call, client) = (scope.begin(), client.within(scope.clone()));
+        let client = client.within(scope.clone());
         let page = match &mut self.next {
             Next::End => return None,
-            // A page that has arrived before the end is dropped.
-            Next::Requested(_, range) if scope.history().end().is_some() => client.range(range.clone()).await,
+            Next::Requested(_, range) if ended => client.range(range.clone()).await,
             Next::Page(range) => client.range(range.clone()).await,
             Next::Requested(requested, range) => match (&mut requested.0).await {
                 Ok(Ok(page)) => Ok(page),

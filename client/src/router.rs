@@ -28,7 +28,7 @@ use crate::{
     connection::{self, Closed, Connection, Dial, Keepalive},
     counters::Counts,
     handshake::{DialError, Failures},
-    history::{Histories, History, InHistory, Scope},
+    history::{Histories, History, Scope},
     log::{Log, log},
     retry,
 };
@@ -132,21 +132,15 @@ impl Router {
         self.state().histories.scope()
     }
 
-    /// Begins a call in this scope, by default in the history in use.
-    pub(crate) fn begin(&self, scope: Option<&Scope>) -> InHistory {
-        // Counted under the lock: a change of the history finds it in progress, or it begins in the new one.
-        scope.map_or_else(|| self.state().histories.scope().begin(), Scope::begin)
-    }
-
-    /// See [`Histories::take_unreported`]. Calls on a closed client fail because of that.
-    pub(crate) fn take_unreported_change(&self) -> Option<Arc<History>> {
-        let mut state = self.state();
-        if state.closed { None } else { state.histories.take_unreported() }
+    /// See [`Histories::unreported`]. Calls on a closed client fail because of that.
+    pub(crate) fn unreported_change(&self) -> Option<Arc<History>> {
+        let state = self.state();
+        if state.closed { None } else { state.histories.unreported().cloned() }
     }
 
     /// See [`Histories::reported`].
-    pub(crate) fn change_reported(&self) {
-        self.state().histories.reported();
+    pub(crate) fn change_reported(&self, ended: &Arc<History>) {
+        self.state().histories.reported(ended);
     }
 
     /// The connection in use, to a node of this history; waits until there is one.

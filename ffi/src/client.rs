@@ -236,8 +236,9 @@ pub unsafe extern "C" fn gometa_client_counter(
 }
 
 /// Reads the id of the ensemble's history that a client knows: 0 before the first connection to a formed ensemble. It
-/// rises when the ensemble is founded anew from old data: then calls in progress, or else the next one, return
-/// GOMETA_HISTORY_CHANGED, and later calls work with the new history. Does not wait; works on a closed client too.
+/// rises when the ensemble is founded anew from old data: then calls in progress return
+/// GOMETA_HISTORY_CHANGED, and so do those that begin before one of them has returned it; later calls work with the new
+/// history. Does not wait; works on a closed client too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gometa_client_history_id(
     client: *const gometa_client_t,

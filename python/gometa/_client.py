@@ -63,9 +63,9 @@ class _Base:
     def history_id(self) -> int | None:
         """The id of the ensemble's history that this client knows; ``None`` before the first connection.
 
-        It rises when the ensemble is founded anew from old data: then calls in progress, or else the next
-        one, raise ``HistoryChangedError``, and later calls work with the new history. Does not wait; works on
-        a closed client too.
+        It rises when the ensemble is founded anew from old data: then calls in progress raise
+        ``HistoryChangedError``, and so do those that begin before one of them has raised it; later calls work
+        with the new history. Does not wait; works on a closed client too.
         """
         return self._core.history_id()
 

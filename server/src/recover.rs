@@ -1,4 +1,4 @@
-//! `gometa-server -recover`: founds an ensemble anew from the data of this node, after its quorum is lost for ever.
+//! `gometa-server -recover`: founds an ensemble anew from the data of this node, after its quorum is lost permanently.
 //!
 //! It asks the members that the data directory knows first: an ensemble that is alive, that could elect a leader, or of which
 //! another node has more, is not founded anew.
@@ -65,7 +65,7 @@ fn refusal(why: NotRefounded, dir: &str) -> String {
     match why {
         NotRefounded::NotFounded => {
             format!(
-                "data directory {dir} belongs to no ensemble: there is nothing to recover; nothing was changed"
+                "data directory {dir} does not belong to an ensemble yet, and cannot be recovered; nothing was changed"
             )
         }
         NotRefounded::NotAVoter => format!(
@@ -197,12 +197,12 @@ fn agree(consent: &str, source: &str, others: usize) -> Result<(), String> {
     }
     if !io::stdin().is_terminal() {
         return Err(format!(
-            "writes that only the other nodes have are lost for ever: {source}={CONSENT} says that you want this; nothing \
+            "writes that only the other nodes have are lost permanently: {source}={CONSENT} says that you want this; nothing \
              was changed"
         ));
     }
     print(&format!(
-        "The {others} other voters are given up: writes that only they have are lost for ever, also acknowledged ones.\n\
+        "The {others} other voters are given up: writes that only they have are lost permanently, also acknowledged ones.\n\
          Type {CONSENT} to go on: "
     ))?;
     let mut answer = String::new();

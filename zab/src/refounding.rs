@@ -1,4 +1,4 @@
-//! Founding an ensemble anew from the data of one voter, after its quorum is lost for ever (protocol.md 5.13).
+//! Founding an ensemble anew from the data of one voter, after its quorum is lost permanently (protocol.md 5.13).
 //!
 //! The voter's log goes on in a later epoch, in which the other members are removed: configurations change by one voter at a
 //! time, here as everywhere. All of its entries count as committed, as they would if it were elected; entries that only lost

@@ -143,10 +143,10 @@ fn show(comparison: &Comparison, out: &mut dyn Write) -> Result<(), Failure> {
         Some(best) => conclude(comparison, best, out),
         None => {
             notes.iter().try_for_each(|note| say(out, &format!("note: {note}")))?;
-            say(
-                out,
-                "there is no directory to recover from; reports of older histories are compared if newer ones are left out",
-            )
+            let older = rows.iter().any(|row| row.history.is_some() && row.history < comparison.history);
+            let hint = "; reports of the older history are compared if those of the newer one are left out, but then all \
+                        writes of the newer one are lost";
+            say(out, &format!("there is no directory to recover from{}", if older { hint } else { "" }))
         }
     }
 }

@@ -158,7 +158,7 @@ fn role(report: &Report) -> Role {
     if known { Role::WithoutVote } else { Role::NoMember }
 }
 
-/// Why nothing can be recovered from a directory, whoever it belongs to.
+/// Why a directory cannot be recovered from, by what it contains alone.
 fn unusable(report: &Report, history: Option<u64>) -> Option<String> {
     if let Some(damaged) = report.damaged() {
         return Some(damaged);

@@ -372,10 +372,14 @@ impl Clients {
         }
     }
 
-    /// Sets the ensemble that this node belongs to.
+    /// Sets the ensemble that this node belongs to. Clients that were welcomed without one are closed, so that all learn which
+    /// history they are in.
     pub(crate) fn set_ensemble(&self, ensemble: EnsembleId) {
         let id = bytes::Bytes::copy_from_slice(&ensemble.id.to_be_bytes());
-        self.state.lock().ensemble = Some(v1::EnsembleRef { id, history: ensemble.history });
+        let ensemble = v1::EnsembleRef { id, history: ensemble.history };
+        if self.state.lock().ensemble.replace(ensemble).is_none() {
+            self.close_all();
+        }
     }
 
     /// Sets the view and sends it to all connected clients.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use gometa_log::OsDirectory;
 use gometa_proto::v1::{HistoryRecord, KeyRecord, SessionRecord, SettingsRecord};
 use gometa_store::{Checkpoint, Space, record_hash};
-use gometa_zab::{Configuration, LogEntry, Recovered, Zxid};
+use gometa_zab::{Configuration, LogEntry, Recovered, Zxid, configuration_in_force};
 use prost::Message;
 use rocksdb::DB;
 use serde::Serialize;
@@ -182,6 +182,8 @@ pub(crate) struct Damage {
 pub(crate) struct Inspection {
     pub(crate) report: Report,
     dir: PathBuf,
+    /// The configuration that the state records.
+    recorded: Option<Configuration>,
     log: Option<Log>,
     _lock: Option<Lock>,
 }
@@ -210,6 +212,7 @@ impl Inspection {
                 sound: true,
             },
             dir: dir.to_owned(),
+            recorded: None,
             log: None,
             _lock: directory::lock_shared(dir)?,
         };
@@ -387,7 +390,7 @@ impl Inspection {
             let recorded = database::configuration(rocks).map_err(|what| DiskError::damaged(&self.dir, what));
             let recorded = self.or_damage(&name, Place::Pair, recorded)?;
             readable = recorded.is_some();
-            self.report.configuration = recorded.flatten().as_ref().map(members);
+            self.recorded = recorded.flatten();
         }
         let mut verified = false;
         if let (Some(rocks), Some(checkpoint), true) = (rocks, checkpoint, verify && readable) {
@@ -427,17 +430,18 @@ impl Inspection {
         let needed = self.log_damage(&log, applied);
         if let Some(found) = &log.recovered {
             let end = found.boundaries.last().copied().unwrap_or(found.base);
-            if let Some(applied) = applied.filter(|_| !needed) {
-                let recovered = Recovered {
-                    hard_state: found.hard_state,
-                    founding: found.founding.clone(),
-                    oldest: found.base,
-                    boundaries: found.boundaries.clone(),
-                    applied,
-                    released: found.released,
-                    configuration: None,
-                    logged: found.logged.clone(),
-                };
+            let recovered = Recovered {
+                hard_state: found.hard_state,
+                founding: found.founding.clone(),
+                oldest: found.base,
+                boundaries: found.boundaries.clone(),
+                applied: applied.unwrap_or(0),
+                released: found.released,
+                configuration: self.recorded.clone(),
+                logged: found.logged.clone(),
+            };
+            self.report.configuration = configuration_in_force(&recovered).as_ref().map(members);
+            if applied.is_some() && !needed {
                 let checked = recovery::check(&self.dir, &recovered);
                 self.or_damage(&name, Place::Pair, checked)?;
             }
@@ -447,7 +451,6 @@ impl Inspection {
                 current_epoch: found.hard_state.current_epoch.0,
             });
             self.report.ensemble = found.founding.as_ref().map(ensemble);
-            self.configuration(found);
             self.report.log = Some(log_report(&log, name, &path, Some((found.base, end, found.released)))?);
         } else {
             let founding = gometa_log::founding(&files).map_err(|error| DiskError::log(&self.dir, error))?;
@@ -456,19 +459,6 @@ impl Inspection {
         }
         self.log = Some(log);
         Ok(())
-    }
-
-    /// Completes the configuration of the state by those that the log has, which are newer or the same, and by the genesis.
-    fn configuration(&mut self, found: &gometa_log::Recovered) {
-        if let Some(logged) = found.logged.last() {
-            self.report.configuration = Some(members(logged));
-        }
-        let sealed = found.founding.as_ref().filter(|founding| founding.sealed);
-        if let (None, Some(founding)) = (&self.report.configuration, sealed) {
-            let voters = founding.genesis.voters.iter().map(voter).collect();
-            self.report.configuration =
-                Some(Members { version: position(Zxid::ZERO), voters, learners: Vec::new() });
-        }
     }
 
     /// Adds the damage of the log. Damage below what the state needs is repaired at the start; returns whether there is other.

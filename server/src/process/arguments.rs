@@ -106,7 +106,7 @@ pub(crate) struct Args {
           num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false")]
     pub(crate) verify: bool,
 
-    /// After a majority of the voters is lost for ever: found the ensemble anew from the data of this stopped node, as the only
+    /// After a majority of the voters is lost permanently: found the ensemble anew from the data of this stopped node, as the only
     /// voter, and exit. Writes that only the others have are lost. Without the value, a terminal is asked for it
     #[arg(long, value_name = CONSENT, value_parser = [CONSENT, ASK], hide_possible_values = true,
           num_args = 0..=1, require_equals = true, default_missing_value = ASK)]

@@ -216,7 +216,7 @@ async fn an_ensemble_that_needs_no_recovery_is_not_founded_anew() {
     let refusal = refused(&ensemble, node, CONSENT);
     assert!(refusal.contains("are a quorum"), "{refusal}");
     ensemble.kill(others[1]);
-    // Nobody has agreed.
+    // Without consent.
     for flag in ["-recover", "-recover=ask"] {
         let refusal = refused(&ensemble, node, flag);
         assert!(refusal.contains(CONSENT), "{refusal}");
@@ -224,7 +224,7 @@ async fn an_ensemble_that_needs_no_recovery_is_not_founded_anew() {
     let output = recover(ensemble.directory(node), "-recover=yes");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 
-    // It needs nobody else.
+    // As the only voter it needs no recovery.
     recovered(ensemble.directory(node));
     let refusal = refused(&ensemble, node, CONSENT);
     assert!(refusal.contains("only voter"), "{refusal}");

@@ -14,6 +14,22 @@ async fn a_hello_is_answered_with_ensemble_limits_and_view() {
 }
 
 #[tokio::test]
+async fn a_client_that_was_welcomed_without_an_ensemble_is_closed_when_there_is_one() {
+    let limits = ClientLimits { clients_max: 100, bytes: 256 << 20 };
+    let port = Port::of_no_ensemble(KeepaliveConfig::default(), limits);
+    let mut early = port.connect().await;
+    early.send(hello(1, 1, None)).await;
+    let Some(Received::Welcome(welcome)) = early.receive().await else { panic!("no welcome") };
+    assert_eq!(welcome.ensemble, None);
+    port.clients.set_ensemble(ENSEMBLE);
+    assert!(early.receive().await.is_none(), "the connection ends");
+    let mut again = port.connect().await;
+    again.send(hello(1, 1, None)).await;
+    let Some(Received::Welcome(welcome)) = again.receive().await else { panic!("no welcome") };
+    assert_eq!(welcome.ensemble.map(|ensemble| ensemble.history), Some(1));
+}
+
+#[tokio::test]
 async fn incompatible_hellos_are_refused_with_the_reason() {
     let port = Port::open(KeepaliveConfig::default()).await;
     let other = v1::EnsembleRef { id: vec![1; 16].into(), history: 1 };

@@ -38,6 +38,8 @@ struct Port {
     task: JoinHandle<()>,
 }
 
+const ENSEMBLE: EnsembleId = EnsembleId { id: 0xabcd, history: 1 };
+
 impl Drop for Port {
     fn drop(&mut self) {
         self.task.abort();
@@ -50,9 +52,15 @@ impl Port {
     }
 
     async fn open_with(keepalive: KeepaliveConfig, limits: ClientLimits) -> Port {
+        let port = Port::of_no_ensemble(keepalive, limits);
+        port.clients.set_ensemble(ENSEMBLE);
+        port
+    }
+
+    /// The port of a node that belongs to no ensemble yet.
+    fn of_no_ensemble(keepalive: KeepaliveConfig, limits: ClientLimits) -> Port {
         let counters = Arc::new(Counters::default());
         let clients = Arc::new(Clients::new(NodeId(7), 60_000, limits, counters.clone()));
-        clients.set_ensemble(EnsembleId { id: 0xabcd, history: 1 });
         let inbox = Arc::new(Inbox::new());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
