@@ -1,9 +1,13 @@
-//! Compiles the schemas; needs no protoc on the machine. For each message it also generates the *shape* that
+//! Compiles the schemas; needs no protoc on the machine. A build with `--cfg gometa_next_level` adds what its further feature
+//! level has. For each message it also generates the *shape* that
 //! `src/check.rs` walks by: which of its fields are messages, and which can repeat.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-use protox::prost_reflect::prost_types::DescriptorProto;
+use protox::prost_reflect::prost_types::{
+    DescriptorProto, FieldDescriptorProto, FileDescriptorSet,
+    field_descriptor_proto::{Label, Type},
+};
 
 const SCHEMAS: [&str; 6] = [
     "gometa/v1/command.proto",
@@ -21,13 +25,57 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-changed={}", root.join(schema).display());
     }
     println!("cargo::rerun-if-changed=build.rs");
-    let descriptors = protox::compile(SCHEMAS, [&root])?;
+    let mut descriptors = protox::compile(SCHEMAS, [&root])?;
+    if env::var_os("CARGO_CFG_GOMETA_NEXT_LEVEL").is_some() {
+        add_next_level(&mut descriptors)?;
+    }
 
     let messages = descriptors.file.iter().flat_map(|file| &file.message_type);
     let shapes: Vec<String> = messages.map(shape).collect::<Result<_, _>>()?;
     fs::write(out.join("shapes.rs"), shapes.concat())?;
 
     prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
+    Ok(())
+}
+
+/// The first number of the fields that the further level of test builds adds.
+const NEXT_LEVEL_FIELDS: i32 = 1_000;
+
+/// Adds the further level of test builds to the schemas: the request Append, and a field of the records of keys.
+fn add_next_level(descriptors: &mut FileDescriptorSet) -> Result<(), Box<dyn Error>> {
+    let field = |name: &str, number: i32, kind: Type| FieldDescriptorProto {
+        name: Some(name.to_owned()),
+        number: Some(number),
+        label: Some(Label::Optional.into()),
+        r#type: Some(kind.into()),
+        ..FieldDescriptorProto::default()
+    };
+    let append = DescriptorProto {
+        name: Some("Append".to_owned()),
+        field: vec![field("key", 1, Type::Bytes), field("value", 2, Type::Bytes)],
+        ..DescriptorProto::default()
+    };
+    let operation = FieldDescriptorProto {
+        type_name: Some(".gometa.v1.Append".to_owned()),
+        oneof_index: Some(0),
+        ..field("append", NEXT_LEVEL_FIELDS, Type::Message)
+    };
+    for file in &mut descriptors.file {
+        // It knows nothing of what is added.
+        file.source_code_info = None;
+        let has_request = file.message_type.iter().any(|message| message.name() == "Request");
+        for message in &mut file.message_type {
+            match message.name() {
+                "Request" if message.oneof_decl.len() != 1 => return Err("Request has another oneof".into()),
+                "Request" => message.field.push(operation.clone()),
+                "KeyRecord" => message.field.push(field("level", NEXT_LEVEL_FIELDS, Type::Uint32)),
+                _ => {}
+            }
+        }
+        if has_request {
+            file.message_type.push(append.clone());
+        }
+    }
     Ok(())
 }
 

@@ -334,6 +334,15 @@ impl Client {
         runtime.block_on(client.transfer_leadership(to))
     }
 
+    /// See [`crate::Client::finalize_upgrade`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn finalize_upgrade(&self, level: u32) -> Result<MembersChanged> {
+        let (client, runtime) = self.inner.get(Operation::FinalizeUpgrade)?;
+        runtime.block_on(client.finalize_upgrade(level))
+    }
+
     /// See [`crate::Client::safe_to_stop`].
     ///
     /// # Errors

@@ -109,6 +109,11 @@ pub enum Request {
         /// The voter that is to lead; `None` for any but the present leader.
         to: Option<u64>,
     },
+    /// [`Client::finalize_upgrade`].
+    FinalizeUpgrade {
+        /// The feature level.
+        level: u32,
+    },
     /// [`Client::safe_to_stop`].
     SafeToStop {
         /// The members' ids.
@@ -265,6 +270,7 @@ impl Request {
             Request::ChangeMember { change: MemberChange::ReplaceBy(_), .. } => Operation::ReplaceMember,
             Request::ChangeMember { change: MemberChange::CancelPromotion, .. } => Operation::CancelPromotion,
             Request::TransferLeadership { .. } => Operation::TransferLeadership,
+            Request::FinalizeUpgrade { .. } => Operation::FinalizeUpgrade,
             Request::SafeToStop { .. } => Operation::SafeToStop,
         }
     }
@@ -300,6 +306,7 @@ impl Request {
             | Request::Membership
             | Request::ChangeMember { .. }
             | Request::TransferLeadership { .. }
+            | Request::FinalizeUpgrade { .. }
             | Request::SafeToStop { .. } => None,
         }
     }
@@ -376,6 +383,9 @@ impl Client {
                 Reply::MembersChanged(Box::new(changed))
             }
             Request::TransferLeadership { to } => Reply::Leader(self.transfer_leadership(to).await?),
+            Request::FinalizeUpgrade { level } => {
+                Reply::MembersChanged(Box::new(self.finalize_upgrade(level).await?))
+            }
             Request::SafeToStop { nodes } => Reply::StopAdvice(Box::new(self.safe_to_stop(nodes).await?)),
         })
     }

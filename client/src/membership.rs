@@ -26,6 +26,8 @@ pub struct Membership {
     pub members: Vec<MemberRecord>,
     /// Whether the latest change is known to be committed.
     pub committed: bool,
+    /// The feature level of the ensemble; 0 from a node that does not tell.
+    pub level: u32,
 }
 
 /// A member, as the ensemble has recorded it.
@@ -75,6 +77,10 @@ pub struct NewMember {
     pub request_address: String,
     /// Whether the leader makes it a voter as soon as it is up to date.
     pub voter: bool,
+    /// The lowest feature level that its program supports; 0 for the first one.
+    pub level_min: u32,
+    /// The highest feature level that its program supports; 0 for the first one.
+    pub level_max: u32,
 }
 
 /// Whether nodes can be stopped.
@@ -105,17 +111,19 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if another node with this id is a member,
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if its program does not support the ensemble's feature level,
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument), and those of every change: see
     /// [`promote_member`](Self::promote_member).
     pub async fn add_learner(&self, new: NewMember) -> Result<MembersChanged> {
-        let NewMember { node, incarnation, election_address, message_address, request_address, voter } = new;
         self.change(Body::AddLearner(v1::AddLearner {
-            node,
-            incarnation,
-            election_address,
-            message_address,
-            request_address,
-            voter,
+            node: new.node,
+            incarnation: new.incarnation,
+            election_address: new.election_address,
+            message_address: new.message_address,
+            request_address: new.request_address,
+            voter: new.voter,
+            level_min: new.level_min,
+            level_max: new.level_max,
         }))
         .await
     }
@@ -194,6 +202,18 @@ impl Client {
         .await
     }
 
+    /// Raises the feature level of the ensemble, the last step of an upgrade. There is no way back: from then on nodes of a
+    /// version that does not support it are refused. It is no error if the ensemble has this level, or a higher one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::FailedPrecondition`](crate::ErrorKind::FailedPrecondition) if a member is not connected, or runs a version
+    /// that does not support the level: nothing is changed;
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if `level` is 0; and those of
+    /// [`promote_member`](Self::promote_member).
+    pub async fn finalize_upgrade(&self, level: u32) -> Result<MembersChanged> {
+        self.change(Body::FinalizeUpgrade(v1::FinalizeUpgrade { level })).await
+    }
+
     /// Asks whether these nodes can be stopped together without stopping the ensemble.
     ///
     /// # Errors
@@ -229,12 +249,13 @@ fn wire(version: Option<MembersVersion>) -> Option<v1::MembersVersion> {
 
 impl Membership {
     pub(crate) fn from_wire(membership: v1::Membership) -> Self {
-        let v1::Membership { version, members, committed } = membership;
+        let v1::Membership { version, members, committed, level } = membership;
         let v1::MembersVersion { epoch, counter } = version.unwrap_or_default();
         Self {
             version: MembersVersion { epoch, revision: counter },
             members: members.into_iter().map(MemberRecord::from_wire).collect(),
             committed,
+            level,
         }
     }
 }

@@ -220,6 +220,12 @@ pub struct NodeStatus {
     pub oldest_revision: u64,
     /// The settings of the ensemble, ascending by name.
     pub settings: Vec<Setting>,
+    /// The lowest feature level that the node's program supports.
+    pub level_min: u32,
+    /// The highest feature level that the node's program supports.
+    pub level_max: u32,
+    /// The feature level of the ensemble, as the node has applied it; 0 before it is formed.
+    pub level: u32,
     /// What the node stores. All zero if it does not report it.
     pub storage: StorageStatus,
 }
@@ -380,6 +386,9 @@ impl NodeStatus {
             peers: status.peers.into_iter().map(PeerStatus::from_wire).collect(),
             oldest_revision: status.oldest_revision,
             settings: status.settings.into_iter().map(Setting::from_wire).collect(),
+            level_min: status.level_min.max(1),
+            level_max: status.level_max.max(1),
+            level: status.level,
             storage: StorageStatus::from_wire(status.storage.unwrap_or_default()),
         }
     }

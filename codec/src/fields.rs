@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use gometa_proto::{check, v1};
-use gometa_zab::{Addresses, EnsembleId, Epoch, Genesis, Incarnation, Kind, LogEntry, NodeId, Voter, Zxid};
+use gometa_zab::{
+    Addresses, EnsembleId, Epoch, FIRST_LEVEL, Genesis, Incarnation, Kind, Levels, LogEntry, NodeId, Voter,
+    Zxid,
+};
 
 use crate::{
     DecodeError,
@@ -164,7 +167,7 @@ pub(crate) fn genesis(value: Option<v1::Genesis>) -> Result<Genesis, DecodeError
     if voters.is_empty() {
         return Err(invalid("genesis", "has no voters"));
     }
-    Ok(Genesis { ensemble, voters })
+    Ok(Genesis { ensemble, voters, level: value.level.max(FIRST_LEVEL) })
 }
 
 /// Encodes a genesis.
@@ -173,6 +176,7 @@ pub(crate) fn genesis_message(genesis: &Genesis) -> v1::Genesis {
         ensemble: id_bytes(genesis.ensemble.id),
         history: genesis.ensemble.history,
         voters: voter_messages(&genesis.voters),
+        level: if genesis.level == FIRST_LEVEL { 0 } else { genesis.level },
     }
 }
 
@@ -190,9 +194,10 @@ pub(crate) fn kind(number: u32, level: u32) -> Result<Kind, DecodeError> {
     })
 }
 
-/// Checks that an entry of kind Membership contains a configuration of its own version, with valid addresses.
+/// Checks that an entry of kind Membership contains a configuration of its own version, with valid addresses. How later
+/// levels encode one is not known: the protocol stops at such an entry.
 pub(crate) fn check_entry(entry: &LogEntry) -> Result<(), DecodeError> {
-    if entry.kind != Kind::Membership {
+    if entry.kind != Kind::Membership || entry.level > Levels::SUPPORTED.max {
         return Ok(());
     }
     let configuration = entry.configuration().ok_or_else(|| invalid("configuration", "cannot be decoded"))?;

@@ -6,7 +6,7 @@ use gometa_proto::{
     frame::{self, TooLarge},
     v1::{self, peer_frame::Body},
 };
-use gometa_zab::{DiskSpace, EnsembleId, Epoch, Hello, LogEntry, Message, Reason, Zxid};
+use gometa_zab::{DiskSpace, EnsembleId, Epoch, FIRST_LEVEL, Hello, Levels, LogEntry, Message, Reason, Zxid};
 
 use crate::{
     DecodeError,
@@ -202,6 +202,9 @@ fn hello_message(hello: &Hello) -> v1::PeerHello {
         addresses: Some(fields::addresses_message(&hello.addresses)),
         voters: fields::voter_messages(&hello.voters),
         configuration: Some(fields::zxid_message(hello.configuration)),
+        level_min: hello.levels.min,
+        level_max: hello.levels.max,
+        level: hello.level.unwrap_or_default(),
     }
 }
 
@@ -210,15 +213,22 @@ fn hello(body: v1::PeerHello) -> Result<Hello, DecodeError> {
     if body.version != PEER_VERSION {
         return Err(DecodeError::Version(body.version));
     }
+    let ensemble = fields::optional_ensemble(&body.ensemble, body.history)?;
+    let levels = Levels { min: body.level_min.max(FIRST_LEVEL), max: body.level_max.max(FIRST_LEVEL) };
+    if levels.min > levels.max {
+        return Err(invalid("levels", "do not ascend"));
+    }
     Ok(Hello {
         node: fields::node(body.node, "sender")?,
         incarnation: fields::incarnation(&body.incarnation)?,
         boot: fields::number(body.boot, "boot")?,
         expected: fields::optional_node(body.meant),
-        ensemble: fields::optional_ensemble(&body.ensemble, body.history)?,
+        ensemble,
         addresses: fields::addresses(body.addresses)?,
         voters: fields::voters(body.voters)?,
         configuration: fields::zxid(body.configuration, "configuration")?,
+        levels,
+        level: ensemble.map(|_| body.level.max(FIRST_LEVEL)),
     })
 }
 
@@ -344,6 +354,7 @@ fn reason_message(reason: Reason) -> v1::refuse::Reason {
         Reason::TooSoon => Wire::TooSoon,
         Reason::NeverFounds => Wire::NeverFounds,
         Reason::FoundsWithAll => Wire::FoundsWithAll,
+        Reason::Level => Wire::Level,
     }
 }
 
@@ -362,5 +373,6 @@ fn reason(reason: v1::refuse::Reason) -> Result<Reason, DecodeError> {
         Wire::TooSoon => Reason::TooSoon,
         Wire::NeverFounds => Reason::NeverFounds,
         Wire::FoundsWithAll => Reason::FoundsWithAll,
+        Wire::Level => Reason::Level,
     })
 }

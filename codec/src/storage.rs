@@ -12,7 +12,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use gometa_proto::{check, frame::TooLarge, v1};
-use gometa_zab::{Founding, HardState, Kind, LEVEL, LogEntry, Zxid};
+use gometa_zab::{Founding, HardState, Kind, Levels, LogEntry, Zxid};
 use prost::Message;
 
 use crate::{
@@ -153,7 +153,7 @@ pub fn decode_log_entry(counter: u64, record: Bytes) -> Result<LogRecord, Decode
     }
     let kind = match fields::kind(kind.into(), level)? {
         Kind::Unknown(kind) => return Err(DecodeError::UnknownKind(kind)),
-        known if level <= LEVEL => known,
+        known if level <= Levels::SUPPORTED.max => known,
         _ => return Err(DecodeError::UnknownLevel(level)),
     };
     let entry = LogEntry { zxid, kind, level, payload: record.slice(LOG_ENTRY_HEADER..) };

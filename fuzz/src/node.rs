@@ -127,13 +127,21 @@ pub fn relay(data: &[u8]) {
                 let size = (usize::from(much >> 4) << 17) + usize::from(what);
                 let commands =
                     vec![Bytes::from(vec![what; size]); (count as usize).min((8 << 20) / (size + 4))];
-                push(node_message::Body::Forward(v1::Forward { id: number(), commands }));
+                push(node_message::Body::Forward(v1::Forward {
+                    id: number(),
+                    commands,
+                    level: number() as u32 % 4,
+                }));
             }
             1 => {
                 let end = v1::EndSessions { sessions: (0..count).collect() };
                 let command = v1::Command { body: Some(v1::command::Body::EndSessions(end)) };
                 let commands = vec![command.encode_to_vec().into()];
-                push(node_message::Body::Forward(v1::Forward { id: number(), commands }));
+                push(node_message::Body::Forward(v1::Forward {
+                    id: number(),
+                    commands,
+                    level: number() as u32 % 4,
+                }));
             }
             2 => {
                 (0..count).for_each(|id| push(node_message::Body::BarrierRequest(v1::BarrierRequest { id })))

@@ -9,8 +9,8 @@ use gometa_testkit::{
     one_node::{self, Action, HOME, ME, OneNode, Request, TOP, genesis, voters},
 };
 use gometa_zab::{
-    Addresses, Candidate, DiskSpace, EnsembleId, Epoch, Fault, Genesis, Hello, Incarnation, Kind, LEVEL,
-    LogEntry, Message, NodeId, Reason, Round, StateHash, StateReport, Vote, VoteState, Zxid,
+    Addresses, Candidate, DiskSpace, EnsembleId, Epoch, FIRST_LEVEL, Fault, Genesis, Hello, Incarnation,
+    Kind, Levels, LogEntry, Message, NodeId, Reason, Round, StateHash, StateReport, Vote, VoteState, Zxid,
 };
 
 /// The maximum number of actions in one run.
@@ -204,7 +204,7 @@ fn founding(u: &mut Unstructured<'_>) -> Result<Genesis> {
         at += 1;
         keep & (1 << at) != 0
     });
-    Ok(Genesis { ensemble: ensemble_id(u)?, voters })
+    Ok(Genesis { ensemble: ensemble_id(u)?, voters, level: FIRST_LEVEL })
 }
 
 /// The version of a configuration, mostly the genesis's.
@@ -224,15 +224,19 @@ fn hello(u: &mut Unstructured<'_>) -> Result<Hello> {
         5 => None,
         _ => Some(self::node(u)?).filter(|node| node.0 > 0),
     };
+    let ensemble = ensemble(u)?;
+    let level = if u.ratio(1, 8)? { 2 } else { FIRST_LEVEL };
     Ok(Hello {
         node,
         incarnation: incarnation(u, node)?,
         boot: number(u)?,
         expected,
-        ensemble: ensemble(u)?,
+        ensemble,
         addresses: Addresses::default(),
         voters: names,
         configuration: version(u)?,
+        levels: Levels { min: FIRST_LEVEL, max: level },
+        level: ensemble.map(|_| level),
     })
 }
 
@@ -311,10 +315,10 @@ fn message(u: &mut Unstructured<'_>) -> Result<Message> {
                 let rise = u.int_in_range(0..=2)?;
                 last = Zxid::new(last.epoch.0.saturating_add(rise), last.counter.saturating_add(1));
                 let (kind, level) = match u.int_in_range(0..=15_u8)? {
-                    0 => (Kind::Membership, LEVEL),
-                    1 => (Kind::Unknown(u.int_in_range(7..=9)?), LEVEL),
+                    0 => (Kind::Membership, FIRST_LEVEL),
+                    1 => (Kind::Unknown(u.int_in_range(7..=9)?), FIRST_LEVEL),
                     2 => (Kind::Command, u.int_in_range(0..=3)?),
-                    _ => (Kind::Command, LEVEL),
+                    _ => (Kind::Command, FIRST_LEVEL),
                 };
                 let payload = Bytes::from(vec![b'x'; u.int_in_range(0..=40)?]);
                 entries.push(LogEntry { zxid: last, kind, level, payload });

@@ -294,6 +294,10 @@ pub const PROBES: &[(&str, &str)] = &[
     ("lead.support-lost", "the voters that still support this node are no quorum"),
     ("lead.supporter-leaves", "a voter that elected this node looks again before the epoch is established"),
     ("lead.voter-ahead", "a voter reports a newer history after a quorum has promised"),
+    (
+        "levels.refused-raise",
+        "the feature level cannot be raised: a member is missing, or does not support it",
+    ),
     ("members.address-changed", "a leader records other addresses of a follower"),
     ("members.address-of-leader", "a leader records its own addresses, which have changed"),
     ("members.change-pending", "a change is rejected because the one before is not committed"),

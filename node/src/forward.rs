@@ -65,15 +65,19 @@ impl Forwarding {
         self.proposed.remove(&id)
     }
 
-    /// Encodes commands for the leader, in one or more messages.
-    pub(crate) fn forward(&mut self, commands: Vec<(Attempt, Bytes)>) -> Vec<Bytes> {
+    /// Encodes commands that were made for this feature level for the leader, in one or more messages.
+    pub(crate) fn forward(&mut self, commands: Vec<(Attempt, Bytes)>, level: u32) -> Vec<Bytes> {
         let mut messages = Vec::new();
         let mut attempts = Vec::new();
         let mut payloads: Vec<Bytes> = Vec::new();
         let mut bytes = 0;
         for (attempt, payload) in commands {
             if payloads.len() >= COMMANDS_MAX || (!payloads.is_empty() && bytes + payload.len() > BYTES_MAX) {
-                messages.push(self.finish(std::mem::take(&mut attempts), std::mem::take(&mut payloads)));
+                messages.push(self.finish(
+                    std::mem::take(&mut attempts),
+                    std::mem::take(&mut payloads),
+                    level,
+                ));
                 bytes = 0;
             }
             bytes += payload.len();
@@ -81,12 +85,12 @@ impl Forwarding {
             payloads.push(payload);
         }
         if !payloads.is_empty() {
-            messages.push(self.finish(attempts, payloads));
+            messages.push(self.finish(attempts, payloads, level));
         }
         messages
     }
 
-    fn finish(&mut self, attempts: Vec<Attempt>, commands: Vec<Bytes>) -> Bytes {
+    fn finish(&mut self, attempts: Vec<Attempt>, commands: Vec<Bytes>, level: u32) -> Bytes {
         self.next += 1;
         self.sent_count += attempts.len();
         self.sent.insert(self.next, attempts);
@@ -95,7 +99,7 @@ impl Forwarding {
         {
             self.sent_count -= oldest.len();
         }
-        encode(Body::Forward(v1::Forward { id: self.next, commands }))
+        encode(Body::Forward(v1::Forward { id: self.next, commands, level }))
     }
 
     /// Returns the attempts of a Forward that the leader did not propose.

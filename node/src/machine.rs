@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use gometa_proto::v1;
+use gometa_proto::{
+    ErrorKind, Operation,
+    v1::{self, Error},
+};
 use gometa_store::{Corrupt, Store, Table};
 use gometa_zab::{self as zab, Configuration, EnsembleId, LogEntry, NodeId, Role, Ticks, Voter, Zab, Zxid};
 
@@ -103,6 +106,8 @@ pub struct Node<T: Table> {
     storage: v1::StorageStatus,
     installing: Option<Installing>,
     role: Role,
+    /// The feature level of the last configuration that is applied; `None` while the genesis is in force.
+    recorded_level: Option<u32>,
     /// When the last established leader was lost; `None` while there is one.
     leaderless: Option<Ticks>,
     /// Whether the requests that waited for a leader have been failed.
@@ -127,7 +132,9 @@ impl<T: Table> Node<T> {
     ) -> Result<(Node<T>, Vec<Effect>), Corrupt> {
         let store = Store::open(table)?;
         assert_eq!(store.applied(), recovered.applied, "log and table are recovered together");
-        let recovered = zab::Recovered { configuration: configuration_of(&store)?, ..recovered };
+        let configuration = configuration_of(&store)?;
+        let recorded_level = configuration.as_ref().map(Configuration::level);
+        let recovered = zab::Recovered { configuration, ..recovered };
         let zab_applied = store.applied();
         let zab = Zab::new(config.zab.clone(), recovered, now);
         let mut node = Node {
@@ -166,6 +173,7 @@ impl<T: Table> Node<T> {
             table_applied: zab_applied,
             unstored: 0,
             role: Role::Forming,
+            recorded_level,
             leaderless: Some(now),
             waiters_failed: false,
             synchronised: false,
@@ -219,6 +227,24 @@ impl<T: Table> Node<T> {
     #[must_use]
     pub fn has_more(&self) -> bool {
         self.reads.has_more() || self.work.is_full()
+    }
+
+    /// The feature level of the ensemble, as this node has applied it: commands are made for it, and do what they do at it.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        self.recorded_level.unwrap_or_else(|| self.zab.founding_level())
+    }
+
+    /// The error of an operation that needs a higher feature level than the ensemble has.
+    fn above_level(&self, operation: Operation) -> Option<Error> {
+        let (needed, level) = (operation.level(), self.level());
+        if needed <= level {
+            return None;
+        }
+        let message = format!(
+            "this request needs feature level {needed}, the ensemble runs at {level}: see `gometa upgrade status`"
+        );
+        Some(Error::not_applied(ErrorKind::Unsupported, message))
     }
 
     /// Sets the figures of storage that the status of this node reports. Base and end of the log are its own.
@@ -401,7 +427,13 @@ impl<T: Table> Node<T> {
     }
 
     fn sources(&self) -> Sources<'_> {
-        Sources { config: &self.config, zab: &self.zab, role: self.role, storage: &self.storage }
+        Sources {
+            config: &self.config,
+            zab: &self.zab,
+            role: self.role,
+            storage: &self.storage,
+            level: self.level(),
+        }
     }
 
     /// Tells clients of changed members.

@@ -11,8 +11,8 @@ use gometa_proto::{
     v1::{self, Error, request::Operation},
 };
 use gometa_zab::{
-    Addresses, Change, ChangeRejection, Configuration, DesiredRole, Incarnation, Learner, LinkId, NodeId,
-    Refused, Replacement, Ticks, TransferRejection, Voter, Zxid,
+    Addresses, Change, ChangeRejection, Configuration, DesiredRole, FIRST_LEVEL, Incarnation, Learner,
+    Levels, LinkId, NodeId, Refused, Replacement, Ticks, TransferRejection, Voter, Zxid,
 };
 
 use crate::requests::Ticket;
@@ -196,6 +196,8 @@ pub(crate) fn plan(operation: &Operation, configuration: &Configuration, me: Nod
             plan_replace(replacement, configuration)
         }
         Operation::CancelPromotion(cancel) => plan_cancel(NodeId(cancel.node), configuration),
+        Operation::FinalizeUpgrade(finalize) if finalize.level <= configuration.level() => Plan::Holds,
+        Operation::FinalizeUpgrade(finalize) => Plan::Change(Change::RaiseLevel(finalize.level)),
         Operation::TransferLeadership(transfer) => plan_transfer(transfer.to, configuration, me),
         Operation::SafeToStop(question) => {
             let unknown = question.nodes.iter().find(|node| !configuration.contains(NodeId(**node)));
@@ -228,6 +230,15 @@ fn plan_add(add: &v1::AddLearner, configuration: &Configuration) -> Plan {
     let incarnation = incarnation_of(add);
     let desired = if add.voter { DesiredRole::Voter } else { DesiredRole::Learner };
     let member = configuration.members().into_iter().find(|member| member.node == node);
+    let levels = Levels { min: add.level_min.max(FIRST_LEVEL), max: add.level_max.max(FIRST_LEVEL) };
+    let level = configuration.level();
+    if !levels.contains(level) {
+        let message = format!(
+            "the ensemble runs at feature level {level}, the program of node {node} supports {levels}: install a version \
+             that supports it"
+        );
+        return Plan::Refuse(Error::not_applied(ErrorKind::Unsupported, message));
+    }
     let Some(member) = member else {
         let addresses = Addresses {
             election: add.election_address.clone(),
@@ -359,6 +370,7 @@ fn describe_refusal(refused: Refused) -> String {
             "a member takes part in another replacement: wait for its end, or cancel it".to_owned()
         }
         Refused::NoReplacement => "it replaces no other member".to_owned(),
+        Refused::NotALaterLevel => "the ensemble has this feature level, or a higher one, already".to_owned(),
     }
 }
 
@@ -381,6 +393,14 @@ pub fn describe_rejection(why: &ChangeRejection, name: impl Fn(NodeId) -> String
         }
         ChangeRejection::LearnerBehind(Some(behind)) => {
             format!("the learner is {behind} revisions behind the leader: wait until it has caught up")
+        }
+        ChangeRejection::Level { absent, unsupported } => {
+            let older = unsupported.iter().map(|(node, levels)| format!("{} supports {levels}", name(*node)));
+            let absent = absent.iter().map(|node| format!("{} is not connected", name(*node)));
+            format!(
+                "not every member supports this feature level: {}; upgrade these, start them, or remove them",
+                older.chain(absent).collect::<Vec<_>>().join(", ")
+            )
         }
         ChangeRejection::NoQuorum(missing) => {
             let missing: Vec<String> = missing.iter().map(|node| name(*node)).collect();
@@ -413,7 +433,8 @@ pub(crate) fn rejected(why: &ChangeRejection, name: impl Fn(NodeId) -> String) -
         | ChangeRejection::Pending(_)
         | ChangeRejection::OwnVote
         | ChangeRejection::LearnerBehind(_)
-        | ChangeRejection::NoQuorum(_) => precondition(message),
+        | ChangeRejection::NoQuorum(_)
+        | ChangeRejection::Level { .. } => precondition(message),
     }
 }
 
@@ -456,5 +477,6 @@ pub(crate) fn membership(configuration: &Configuration, commit: u64) -> v1::Memb
         version: Some(v1::MembersVersion { epoch: version.epoch.0, counter: version.counter }),
         members: configuration.members().iter().map(record).collect(),
         committed: version.counter <= commit,
+        level: configuration.level(),
     }
 }

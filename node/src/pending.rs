@@ -51,7 +51,7 @@ pub(crate) fn describe(pending: &PendingChange, name: impl Fn(NodeId) -> String)
         PendingChange::Waits { change, why } => {
             let (what, node) = describe_change(change);
             Pending {
-                change: format!("{what}, {}", name(node)),
+                change: node.map_or_else(|| what.to_owned(), |node| format!("{what}, {}", name(node))),
                 waits_for: describe_rejection(why, &name),
                 is_noticed: !matches!(why, ChangeRejection::LearnerBehind(_)),
             }
@@ -59,9 +59,10 @@ pub(crate) fn describe(pending: &PendingChange, name: impl Fn(NodeId) -> String)
     }
 }
 
-/// What a change does, and its member.
-pub fn describe_change(change: &Change) -> (&'static str, NodeId) {
-    match change {
+/// What a change does, and the member that it is about.
+pub fn describe_change(change: &Change) -> (&'static str, Option<NodeId>) {
+    let (what, node) = match change {
+        Change::RaiseLevel(_) => return ("raise the feature level", None),
         Change::AddLearner(learner) => ("add a learner", learner.node),
         Change::ReplaceIncarnation { node, .. } => ("record the new data directory of a learner", *node),
         Change::RemoveLearner(node) => ("remove a learner", *node),
@@ -72,7 +73,8 @@ pub fn describe_change(change: &Change) -> (&'static str, NodeId) {
         Change::SetDesiredRole { node, .. } => ("set the desired role of a learner", *node),
         Change::Replace(replacement) => ("replace another member", replacement.new),
         Change::CancelReplacement(node) => ("cancel the replacement of another member", *node),
-    }
+    };
+    (what, Some(node))
 }
 
 /// What one change has made of a configuration.
@@ -81,6 +83,9 @@ fn describe_difference(
     after: &Configuration,
     name: impl Fn(NodeId) -> String,
 ) -> String {
+    if before.level() != after.level() {
+        return format!("raise the feature level from {} to {}", before.level(), after.level());
+    }
     let only_in = |one: &Configuration, other: &Configuration| {
         one.replacements().iter().find(|it| !other.replacements().contains(it)).copied()
     };

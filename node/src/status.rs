@@ -21,6 +21,8 @@ pub(crate) struct Sources<'a> {
     /// The role that the node has announced. That of the protocol core may be a step ahead.
     pub(crate) role: Role,
     pub(crate) storage: &'a v1::StorageStatus,
+    /// The feature level of the ensemble, as the node has applied it.
+    pub(crate) level: u32,
 }
 
 /// What is said of a learner.
@@ -132,6 +134,9 @@ impl Sources<'_> {
                 history: ensemble.history,
             }),
             peers: self.peers(),
+            level_min: self.config.zab.levels.min,
+            level_max: self.config.zab.levels.max,
+            level: zab.ensemble().map_or(0, |_| self.level),
             keys: store.keys(),
             oldest_revision: store.horizon(),
             settings: settings(store),

@@ -7,6 +7,7 @@
 //! - [`limits`]: all sizes that programs agree upon.
 //! - [`Operation`]: name, key, value and checks of each operation.
 //! - [`Bounds`]: the keys of a range.
+//! - [`added_by`]: what each feature level adds.
 //! - [`Setting`]: name and bounds of each setting of the ensemble.
 //! - [`ErrorKind`], [`Outcome`]: the table of errors.
 //!
@@ -17,6 +18,7 @@ pub mod check;
 mod error;
 pub mod frame;
 pub mod from_node;
+mod levels;
 pub mod limits;
 mod operation;
 mod range;
@@ -24,6 +26,7 @@ mod settings;
 mod txn;
 
 pub use error::{ErrorKind, Outcome};
+pub use levels::added_by;
 pub use operation::{Arguments, Operation};
 pub use range::{Bounds, end_of_prefix};
 pub use settings::Setting;

@@ -20,7 +20,7 @@ use crate::{
 /// order of its parameters; `bytes` is the name of another field of type `bytes`; `nested` is a function that returns all
 /// fields of type `bytes` at all depths, `size` one for the memory of other fields, `check` one with further checks.
 macro_rules! operations {
-    ($($(#[$doc:meta])+ $name:ident {
+    ($($(#[doc = $doc:literal])+ $(#[cfg($cfg:meta)])? $name:ident {
         name: $text:literal, is_write: $is_write:literal
         $(, key: $key:ident)? $(, revision: $revision:ident $(or $default:literal)?)? $(, value: $value:ident)?
         $(, bytes: $bytes:ident)? $(, nested: $nested:ident)? $(, size: $size:ident)? $(, check: $check:ident)?
@@ -33,7 +33,7 @@ macro_rules! operations {
             Build,
             /// List the members. Sends no request.
             Members,
-            $($(#[$doc])+ $name,)+
+            $($(#[doc = $doc])+ $(#[cfg($cfg)])? $name,)+
         }
 
         impl Operation {
@@ -43,14 +43,14 @@ macro_rules! operations {
                 match self {
                     Operation::Build => "build client",
                     Operation::Members => "members",
-                    $(Operation::$name => $text,)+
+                    $($(#[cfg($cfg)])? Operation::$name => $text,)+
                 }
             }
 
             /// The operation with this name.
             #[must_use]
             pub fn from_name(name: &str) -> Option<Operation> {
-                [Operation::Build, Operation::Members, $(Operation::$name,)+]
+                [Operation::Build, Operation::Members, $($(#[cfg($cfg)])? Operation::$name,)+]
                     .into_iter()
                     .find(|operation| operation.name() == name)
             }
@@ -60,7 +60,7 @@ macro_rules! operations {
             pub const fn parameters(self) -> &'static [&'static str] {
                 match self {
                     Operation::Build | Operation::Members => &[],
-                    $(Operation::$name => {
+                    $($(#[cfg($cfg)])? Operation::$name => {
                         &[$(stringify!($key),)? $(stringify!($revision),)? $(stringify!($value),)?]
                     })+
                 }
@@ -71,7 +71,7 @@ macro_rules! operations {
             pub const fn is_write(self) -> bool {
                 match self {
                     Operation::Build | Operation::Members => false,
-                    $(Operation::$name => $is_write,)+
+                    $($(#[cfg($cfg)])? Operation::$name => $is_write,)+
                 }
             }
         }
@@ -83,7 +83,7 @@ macro_rules! operations {
             pub fn new(operation: Operation, arguments: Arguments) -> Option<Self> {
                 match operation {
                     Operation::Build | Operation::Members => None,
-                    $(Operation::$name => Some(Self::$name(v1::$name {
+                    $($(#[cfg($cfg)])? Operation::$name => Some(Self::$name(v1::$name {
                         $($key: arguments.key,)?
                         $($revision: arguments.revision$(.unwrap_or($default))?,)?
                         $($value: arguments.value,)?
@@ -95,28 +95,28 @@ macro_rules! operations {
             /// Which operation it is.
             pub fn kind(&self) -> Operation {
                 match self {
-                    $(Self::$name(_) => Operation::$name,)+
+                    $($(#[cfg($cfg)])? Self::$name(_) => Operation::$name,)+
                 }
             }
 
             /// The key that it is about.
             pub fn key(&self) -> Option<&Bytes> {
                 match self {
-                    $(Self::$name(operation) => None$(.or(Some(&operation.$key)))?,)+
+                    $($(#[cfg($cfg)])? Self::$name(operation) => None$(.or(Some(&operation.$key)))?,)+
                 }
             }
 
             /// The value that it carries.
             pub fn value(&self) -> Option<&Bytes> {
                 match self {
-                    $(Self::$name(operation) => None$(.or(Some(&operation.$value)))?,)+
+                    $($(#[cfg($cfg)])? Self::$name(operation) => None$(.or(Some(&operation.$value)))?,)+
                 }
             }
 
             /// The size of its fields of type `bytes`, in bytes; of a transaction, about all its memory.
             pub fn size(&self) -> usize {
                 match self {
-                    $(Self::$name(operation) => {
+                    $($(#[cfg($cfg)])? Self::$name(operation) => {
                         0 $(+ operation.$key.len())? $(+ operation.$value.len())? $(+ operation.$bytes.len())?
                             $(+ $size(operation))?
                     })+
@@ -126,7 +126,7 @@ macro_rules! operations {
             /// Copies its fields of type `bytes`, so that it keeps no frame in memory.
             pub fn detach(&mut self) {
                 match self {
-                    $(Self::$name(operation) => {
+                    $($(#[cfg($cfg)])? Self::$name(operation) => {
                         $(operation.$key = Bytes::copy_from_slice(&operation.$key);)?
                         $(operation.$value = Bytes::copy_from_slice(&operation.$value);)?
                         $(operation.$bytes = Bytes::copy_from_slice(&operation.$bytes);)?
@@ -144,7 +144,7 @@ macro_rules! operations {
                     return Err(invalid("the key is empty; keys have at least 1 byte"));
                 }
                 match self {
-                    $(Self::$name(operation) => { $($check(operation)?;)? })+
+                    $($(#[cfg($cfg)])? Self::$name(operation) => { $($check(operation)?;)? })+
                 }
                 Ok(())
             }
@@ -191,10 +191,15 @@ operations! {
     CancelPromotion { name: "cancel promotion", is_write: false, check: check_cancel }
     /// Hand the leadership over.
     TransferLeadership { name: "transfer leadership", is_write: false }
+    /// Raise the feature level of the ensemble.
+    FinalizeUpgrade { name: "finalize upgrade", is_write: false, check: check_finalize }
     /// List the members with their roles.
     ListMembers { name: "list members", is_write: false }
     /// Ask whether nodes can be stopped.
     SafeToStop { name: "safe to stop", is_write: false, check: check_safe_to_stop }
+    /// Append to the value of a key, or create it. Of the test level only.
+    #[cfg(gometa_next_level)]
+    Append { name: "append", is_write: true, key: key, value: value }
 }
 
 /// The arguments of an operation.
@@ -209,6 +214,16 @@ pub struct Arguments {
 }
 
 impl Operation {
+    /// The feature level of the ensemble from which on nodes carry it out.
+    #[must_use]
+    pub const fn level(self) -> u32 {
+        match self {
+            #[cfg(gometa_next_level)]
+            Operation::Append => 2,
+            _ => 1,
+        }
+    }
+
     /// Whether it may change something: without an answer its outcome is unknown.
     #[must_use]
     pub const fn has_effect(self) -> bool {
@@ -218,6 +233,7 @@ impl Operation {
             | Operation::RemoveMember
             | Operation::ReplaceMember
             | Operation::CancelPromotion
+            | Operation::FinalizeUpgrade
             | Operation::TransferLeadership => true,
             Operation::Build
             | Operation::Members
@@ -236,6 +252,8 @@ impl Operation {
             | Operation::EndSession
             | Operation::ListMembers
             | Operation::SafeToStop => self.is_write(),
+            #[cfg(gometa_next_level)]
+            Operation::Append => self.is_write(),
         }
     }
 }
@@ -410,6 +428,13 @@ fn check_replace(replace: &v1::ReplaceMember) -> Result<(), Error> {
 
 fn check_cancel(cancel: &v1::CancelPromotion) -> Result<(), Error> {
     check_node(cancel.node)
+}
+
+fn check_finalize(finalize: &v1::FinalizeUpgrade) -> Result<(), Error> {
+    match finalize.level {
+        0 => Err(invalid("no feature level is named; the first one is 1")),
+        _ => Ok(()),
+    }
 }
 
 fn check_safe_to_stop(question: &v1::SafeToStop) -> Result<(), Error> {

@@ -489,7 +489,8 @@ impl Driver {
         let Some(outbox) = self.links.get(&link) else { return };
         match self.node.snapshot_zxid(checkpoint) {
             Some(zxid) => {
-                self.environment.sender.send_manifest(link, outbox.clone(), id, zxid);
+                let level = self.node.level();
+                self.environment.sender.send_manifest(link, outbox.clone(), id, zxid, level);
                 events.push(Event::Zab(gometa_zab::Event::SnapshotBegun { link, zxid }));
             }
             // The log begins above it by now.
@@ -540,7 +541,8 @@ impl Driver {
         } else {
             let (ensemble, voters) = (self.node.ensemble(), self.node.voters());
             let version = self.node.configuration().version();
-            let hello = Hello { ensemble, configuration: version, ..hello.clone() };
+            let level = ensemble.map(|_| self.node.configuration().level());
+            let hello = Hello { ensemble, configuration: version, level, ..hello.clone() };
             runtime.spawn(search.log_looking(&hello, voters, book, now));
         }
     }

@@ -184,7 +184,11 @@ mod tests {
     }
 
     fn founded_by(config: &ServerConfig, sealed: bool) -> Founding {
-        let genesis = Genesis { ensemble: EnsembleId { id: 1, history: 1 }, voters: config.voters.clone() };
+        let genesis = Genesis {
+            ensemble: EnsembleId { id: 1, history: 1 },
+            voters: config.voters.clone(),
+            level: gometa_zab::FIRST_LEVEL,
+        };
         Founding { genesis, sealed }
     }
 

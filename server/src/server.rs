@@ -10,7 +10,7 @@ use std::{
 
 use gometa_node::{Event, Node};
 use gometa_proto::{limits, v1};
-use gometa_zab::{Founding, Hello, NodeId, Ticks, Timeouts, Voter, Zxid};
+use gometa_zab::{Founding, Hello, Levels, NodeId, Ticks, Timeouts, Voter, Zxid};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc,
@@ -314,6 +314,8 @@ fn hello(config: &ServerConfig, identity: &Identity) -> Hello {
         addresses: config.addresses(),
         voters: Vec::new(),
         configuration: Zxid::ZERO,
+        levels: Levels::SUPPORTED,
+        level: None,
     }
 }
 
@@ -416,6 +418,7 @@ fn node_config(
             seed: u128::from_be_bytes(seed),
             timeouts: Timeouts::from_ms(config.heartbeat_ms, config.election_timeout_ms),
             bounds: gometa_zab::Bounds::default(),
+            levels: Levels::SUPPORTED,
             never_founds: identity.never_founds || config.never_founds || !config.join.is_empty(),
             founds_with_quorum: config.founds_with_quorum,
         },

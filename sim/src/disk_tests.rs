@@ -38,7 +38,11 @@ fn disk_of(seed: u64) -> (Disk, Random) {
         incarnation: Some(Incarnation(1)),
         addresses: crate::ensemble::addresses(0, 0),
     };
-    let genesis = Genesis { ensemble: EnsembleId { id: 1, history: 1 }, voters: vec![voter] };
+    let genesis = Genesis {
+        ensemble: EnsembleId { id: 1, history: 1 },
+        voters: vec![voter],
+        level: gometa_zab::FIRST_LEVEL,
+    };
     let founding = Founding { genesis, sealed: true };
     let settings = DiskSettings { damage_every: 1, segment_bytes: 8_192, ..Settings::quiet(1, 1).disk };
     let mut disk = Disk::founded(Incarnation(seed.into()), settings, founding);

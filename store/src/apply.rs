@@ -98,6 +98,12 @@ impl<T: Table> Store<T> {
         Ok(Store { table, applied, taken: applied, keys, sessions, configuration, history, settings })
     }
 
+    /// Sets the feature level of the ensemble at which the next commands are applied; the first one unless it is set. It must be
+    /// the same on all nodes at the same log entry.
+    pub fn set_level(&mut self, level: u32) {
+        self.keys.level = level;
+    }
+
     /// The table.
     pub fn table(&self) -> &T {
         &self.table

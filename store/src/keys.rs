@@ -19,12 +19,14 @@ pub(crate) struct Keys {
     pub(crate) overlay: Overlay,
     /// Number of keys.
     count: u64,
+    /// The feature level at which operations are executed.
+    pub(crate) level: u32,
 }
 
 impl Keys {
     /// Creates the state for a table with `count` keys; `hash` is the sum of their records' hashes.
     pub(crate) fn new(count: u64, hash: u128) -> Keys {
-        Keys { overlay: Overlay::new(hash), count }
+        Keys { overlay: Overlay::new(hash), count, level: 1 }
     }
 
     /// Number of keys.
@@ -68,6 +70,9 @@ impl Keys {
         if let Err(error) = operation.check() {
             return failure(error.error_kind(), 0);
         }
+        if operation.kind().level() > self.level {
+            return failure(ErrorKind::Unsupported, 0);
+        }
         match operation {
             Operation::Add(add) => match found.record() {
                 Some(record) => failure(ErrorKind::AlreadyExists, record.mod_revision),
@@ -87,6 +92,15 @@ impl Keys {
                 let deleted = self.remove(history, revision, &delete.key, found);
                 CommandOutcome { result: Some(command_outcome::Result::Deleted(deleted)) }
             }
+            #[cfg(gometa_next_level)]
+            Operation::Append(append) => {
+                let before = found.record().map(|record| record.value.clone()).unwrap_or_default();
+                let value = Bytes::from([&before[..], &append.value[..]].concat());
+                if value.len() > gometa_proto::limits::VALUE_MAX {
+                    return failure(ErrorKind::TooLarge, found.revision());
+                }
+                written(self.put(history, revision, &append.key, &value, found))
+            }
             // Not here: `node` makes the commands CreateSession and EndSessions of the first two; changes of the members are
             // log entries of their own; reads are not logged; `transact` executes transactions; settings are no keys.
             Operation::OpenSession(_)
@@ -103,6 +117,7 @@ impl Keys {
             | Operation::RemoveMember(_)
             | Operation::ReplaceMember(_)
             | Operation::CancelPromotion(_)
+            | Operation::FinalizeUpgrade(_)
             | Operation::TransferLeadership(_)
             | Operation::ListMembers(_)
             | Operation::SafeToStop(_) => failure(ErrorKind::Unsupported, 0),
@@ -125,7 +140,14 @@ impl Keys {
                 (revision, 1)
             }
         };
-        let record = KeyRecord { create_revision, mod_revision: revision, version, value: value.clone() };
+        let record = KeyRecord {
+            create_revision,
+            mod_revision: revision,
+            version,
+            value: value.clone(),
+            #[cfg(gometa_next_level)]
+            level: if self.level > 1 { self.level } else { 0 },
+        };
         self.change(history, revision, key, Some(record), found);
         Written { revision, version }
     }

@@ -139,7 +139,7 @@ struct Entries {
 
 impl Entries {
     fn push(&mut self, key: &[u8], record: RecordView<'_>, is_group: bool) {
-        let RecordView { create_revision, mod_revision, version, value } = record;
+        let RecordView { create_revision, mod_revision, version, value, .. } = record;
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(value);
         self.lengths.push((key.len(), value.len()));
@@ -171,7 +171,7 @@ pub(crate) fn read_key<C: Cursor>(
 
 /// A key with its record.
 pub(crate) fn entry(key: Bytes, record: KeyRecord) -> Entry {
-    let KeyRecord { create_revision, mod_revision, version, value } = record;
+    let KeyRecord { create_revision, mod_revision, version, value, .. } = record;
     Entry { key, value, version, create_revision, mod_revision, is_group: false }
 }
 

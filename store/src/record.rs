@@ -13,6 +13,9 @@ pub(crate) struct RecordView<'a> {
     pub(crate) mod_revision: u64,
     pub(crate) version: u64,
     pub(crate) value: &'a [u8],
+    /// The feature level at which it was written; 0 for the first one.
+    #[cfg(gometa_next_level)]
+    pub(crate) level: u32,
 }
 
 impl<'a> RecordView<'a> {
@@ -38,6 +41,8 @@ impl<'a> RecordView<'a> {
                     let length = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
                     view.value = rest.split_off(..length)?;
                 }
+                #[cfg(gometa_next_level)]
+                (1_000, WireType::Varint) => view.level = decode_varint(&mut rest).ok()?.try_into().ok()?,
                 (1..=4, _) => return None,
                 _ => skip_field(wire, tag, &mut rest, DecodeContext::default()).ok()?,
             }
@@ -47,8 +52,14 @@ impl<'a> RecordView<'a> {
 
     /// A copy.
     pub(crate) fn to_record(self) -> KeyRecord {
-        let RecordView { create_revision, mod_revision, version, value } = self;
-        KeyRecord { create_revision, mod_revision, version, value: Bytes::copy_from_slice(value) }
+        KeyRecord {
+            create_revision: self.create_revision,
+            mod_revision: self.mod_revision,
+            version: self.version,
+            value: Bytes::copy_from_slice(self.value),
+            #[cfg(gometa_next_level)]
+            level: self.level,
+        }
     }
 }
 
@@ -58,13 +69,21 @@ mod tests {
 
     use super::*;
 
+    fn record(create_revision: u64, mod_revision: u64, version: u64, value: &'static [u8]) -> KeyRecord {
+        let view = RecordView {
+            create_revision,
+            mod_revision,
+            version,
+            value,
+            #[cfg(gometa_next_level)]
+            level: 0,
+        };
+        view.to_record()
+    }
+
     #[test]
     fn a_view_is_what_the_message_is() {
-        for record in [
-            KeyRecord::default(),
-            KeyRecord { create_revision: 1, mod_revision: 300, version: u64::MAX, value: "v".into() },
-            KeyRecord { create_revision: 0, mod_revision: 2, version: 1, value: vec![0; 300].into() },
-        ] {
+        for record in [KeyRecord::default(), record(1, 300, u64::MAX, b"v"), record(0, 2, 1, &[0; 300])] {
             let encoded = record.encode_to_vec();
             assert_eq!(RecordView::parse(&encoded).map(RecordView::to_record).as_ref(), Some(&record));
             // A field that a later version may add.

@@ -99,7 +99,7 @@ impl Page {
 
     /// Adds a version that is no deletion, as [`push`](Page::push) does. Its value is copied only if it is shown.
     fn push_version(&mut self, record: RecordView<'_>) -> bool {
-        let RecordView { create_revision, mod_revision, version, value } = record;
+        let RecordView { create_revision, mod_revision, version, value, .. } = record;
         let value_size = value.len() as u64;
         let value = if self.keys_only { &[] } else { value };
         if !self.has_room(value.len()) {

@@ -264,6 +264,7 @@ impl Nodes {
                 seed: (index as u128 + 7) * 0x1234_5678_9abc_def1 + u128::from(member.boot),
                 timeouts: Timeouts::from_ms(100, 1_000),
                 bounds: Bounds::default(),
+                levels: gometa_zab::Levels::SUPPORTED,
                 never_founds: false,
                 founds_with_quorum: false,
             },

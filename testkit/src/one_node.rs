@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use gometa_zab::{
-    Addresses, Bounds, Candidate, Config, DiskSpace, Effect, EnsembleId, Epoch, Event, Founding, Genesis,
-    HardState, Hello, Incarnation, Kind, LEVEL, LinkId, LogEntry, Message, NodeId, StateReport, Ticks,
-    Timeouts, Vote, VoteState, Voter, Zab, Zxid,
+    Addresses, Bounds, Candidate, Config, DiskSpace, Effect, EnsembleId, Epoch, Event, FIRST_LEVEL, Founding,
+    Genesis, HardState, Hello, Incarnation, Kind, Levels, LinkId, LogEntry, Message, NodeId, StateReport,
+    Ticks, Timeouts, Vote, VoteState, Voter, Zab, Zxid,
 };
 
 use crate::disk::Disk;
@@ -25,7 +25,7 @@ pub fn voters(recorded: bool) -> Vec<Voter> {
 }
 
 pub fn genesis() -> Genesis {
-    Genesis { ensemble: HOME, voters: voters(true) }
+    Genesis { ensemble: HOME, voters: voters(true), level: FIRST_LEVEL }
 }
 
 /// One action; links are chosen among the open ones.
@@ -148,6 +148,7 @@ fn config(boot: u64) -> Config {
             links_max: 8,
             round_jump_max: 1_000,
         },
+        levels: Levels::SUPPORTED,
         never_founds: false,
         founds_with_quorum: false,
     }
@@ -333,6 +334,8 @@ impl OneNode {
                 addresses: Addresses::default(),
                 voters: if formed.is_some() { Vec::new() } else { voters(false) },
                 configuration: Zxid::ZERO,
+                levels: Levels::SUPPORTED,
+                level: formed.map(|_| FIRST_LEVEL),
             };
             return self.message(choice, Message::Hello(hello));
         }
@@ -403,7 +406,7 @@ impl OneNode {
                 (2.., 1 | 2) => {
                     let zxid = Zxid { epoch, counter: own_last.counter + 1 };
                     let payload = Bytes::from_static(b"y");
-                    let entry = LogEntry { zxid, kind: Kind::Command, level: LEVEL, payload };
+                    let entry = LogEntry { zxid, kind: Kind::Command, level: FIRST_LEVEL, payload };
                     Message::Propose { epoch, previous: own_last, entries: vec![entry], commit: 0 }
                 }
                 (4, 3) => Message::Commit { epoch, commit: own_last.counter },
@@ -515,6 +518,7 @@ impl OneNode {
                     Request::Propose(size) => Event::Propose {
                         id,
                         payload: Bytes::from(vec![b'p'; size]),
+                        level: FIRST_LEVEL,
                         may_wait: !id.is_multiple_of(8),
                     },
                     Request::Barrier => Event::Barrier { id },
@@ -541,7 +545,7 @@ pub fn member(runs: &[(u64, u64)], above: u64, below: u64, applied: u64) -> Disk
         for _ in 0..count {
             let zxid = Zxid { epoch, counter: disk.last().counter + 1 };
             let payload = Bytes::from_static(b"old");
-            disk.log.push(LogEntry { zxid, kind: Kind::Command, level: LEVEL, payload });
+            disk.log.push(LogEntry { zxid, kind: Kind::Command, level: FIRST_LEVEL, payload });
         }
     }
     let accepted = Epoch(disk.last().epoch.0 + above);

@@ -261,6 +261,9 @@ impl Names {
             Notice::Refused { .. } | Notice::RefusedBy { .. } | Notice::HelloRefused { .. } => {
                 (Links, format!("{me} notes a refusal"))
             }
+            Notice::LevelsDiffer { peer, levels, .. } => {
+                (Links, format!("{me} and {} have no common feature level: {levels}", name(*peer)))
+            }
             Notice::Duplicate { peer, served, other } => {
                 let places = format!("from {} and from {}", served.message, other.message);
                 (Story, format!("{me} finds two nodes {}: {places}", name(*peer)))
@@ -337,6 +340,7 @@ fn described(change: &Change, name: impl Fn(NodeId) -> String) -> String {
             format!("{desired:?} as the desired role of {}", name(*node))
         }
         Change::Replace(it) => format!("to replace {} by {}", name(it.old), name(it.new)),
+        Change::RaiseLevel(level) => format!("feature level {level}"),
         Change::CancelReplacement(node) => format!("to cancel the replacement by {}", name(*node)),
     }
 }

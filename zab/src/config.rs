@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use crate::{
     configuration::Configuration,
     effect::{Founding, HardState},
+    levels::Levels,
     message::{Addresses, Voter},
     types::{Incarnation, NodeId, Zxid},
 };
@@ -96,6 +97,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Bounds on memory and on data in flight.
     pub bounds: Bounds,
+    /// The feature levels that the program supports.
+    pub levels: Levels,
     /// Whether this node has lost the record of its ensemble: it adopts a sealed genesis, and founds no ensemble (protocol.md
     /// 5.9).
     pub never_founds: bool,

@@ -8,7 +8,8 @@
 use alloc::vec::Vec;
 
 use crate::{
-    message::{Addresses, Kind, LogEntry, Voter},
+    levels::FIRST_LEVEL,
+    message::{Addresses, Genesis, Kind, LogEntry, Voter},
     quorum,
     types::{Incarnation, NodeId, Zxid},
 };
@@ -58,13 +59,14 @@ pub struct Learner {
 pub struct Configuration {
     pub(crate) version: Zxid,
     pub(crate) asked_by: Option<NodeId>,
+    pub(crate) level: u32,
     pub(crate) voters: Vec<Voter>,
     pub(crate) learners: Vec<Learner>,
     pub(crate) replacements: Vec<Replacement>,
 }
 
 impl Configuration {
-    /// The first configuration, of these voters.
+    /// The first configuration, of these voters, at the first feature level.
     ///
     /// # Panics
     /// If they do not ascend by id.
@@ -73,10 +75,24 @@ impl Configuration {
         Configuration {
             version: Zxid::ZERO,
             asked_by: None,
+            level: FIRST_LEVEL,
             voters,
             learners: Vec::new(),
             replacements: Vec::new(),
         }
+    }
+
+    /// The configuration of a genesis.
+    ///
+    /// # Panics
+    /// If its voters do not ascend by id.
+    pub fn of_genesis(genesis: &Genesis) -> Configuration {
+        Configuration { level: genesis.level, ..Configuration::new(genesis.voters.clone()) }
+    }
+
+    /// The feature level of the ensemble.
+    pub fn level(&self) -> u32 {
+        self.level
     }
 
     /// The zxid of the log entry that contains this configuration; (0, 0) for the genesis. Counters alone do not identify

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     integrity::{Fault, IntegrityNotice},
+    levels::Levels,
     membership::{Change, Refused},
     message::{Addresses, Genesis, LogEntry, Message, Reason, Vote},
     space::DiskSpace,
@@ -196,6 +197,8 @@ pub enum Rejection {
     NotLeader,
     /// Too many proposals, or too many bytes of them, are open.
     Full,
+    /// It was made for a feature level that this leader's ensemble does not have.
+    Level,
 }
 
 /// The reason for the rejection of a change of the configuration: it is not in the log and never will be.
@@ -215,6 +218,13 @@ pub enum ChangeRejection {
     LearnerBehind(Option<u64>),
     /// Of the voters after the change no majority is connected and up to date; these are not.
     NoQuorum(Vec<NodeId>),
+    /// The feature level cannot be raised: not every member supports the new one, or is connected to say so.
+    Level {
+        /// The members that are not connected.
+        absent: Vec<NodeId>,
+        /// The members whose programs do not support it, with what they support.
+        unsupported: Vec<(NodeId, Levels)>,
+    },
 }
 
 /// The reason for the rejection of a transfer of the leadership.
@@ -377,6 +387,17 @@ pub enum Notice {
         addresses: Addresses,
         /// The reason.
         reason: Reason,
+    },
+    /// A connection ends at the Hello, since one end does not support the feature level of the other one (protocol.md 5.14).
+    LevelsDiffer {
+        /// The node at the other end.
+        peer: NodeId,
+        /// The addresses in its Hello.
+        addresses: Addresses,
+        /// The feature levels that its program supports.
+        levels: Levels,
+        /// The feature level of its ensemble, if it is formed.
+        level: Option<u32>,
     },
     /// Two processes with the same id and incarnation are connected: one of them runs on a copy of the data directory.
     Duplicate {

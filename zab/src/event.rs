@@ -71,6 +71,8 @@ pub enum Event {
         id: u64,
         /// The opaque payload.
         payload: Bytes,
+        /// The feature level that it was made for.
+        level: u32,
         /// Whether it may wait while the leadership is handed over (at most the election timeout, protocol.md 6.10). If it
         /// may not, because it is right only now, it is rejected meanwhile.
         may_wait: bool,

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use crate::{
     effect::{Effect, HardState, Notice, Write},
     latency::LatencyReport,
-    message::{Candidate, LEVEL, LogEntry, Message, Reason},
+    levels::Levels,
+    message::{Candidate, LogEntry, Message, Reason},
     space::DiskSpace,
     state::{Core, Next},
     types::{Epoch, LinkId, NodeId, Ticks, Token, Zxid},
@@ -375,8 +376,8 @@ impl Follower {
         }
         probe!("sync.propose-while-syncing", matches!(self.stage, Stage::Persisting { .. }));
         probe!("sync.propose-before-up-to-date", matches!(self.stage, Stage::Waiting { .. }));
-        if let Some(entry) = entries.iter().find(|entry| !entry.is_supported()) {
-            core.stop(unsupported(entry));
+        if let Some(entry) = entries.iter().find(|entry| !entry.is_supported(core.config.levels)) {
+            core.stop(unsupported(entry, core.config.levels));
             return Next::Stay;
         }
         if !core.configurations.accepts(&entries) {
@@ -587,10 +588,9 @@ impl Follower {
 }
 
 /// The reason to stop at an entry that this build cannot apply.
-fn unsupported(entry: &LogEntry) -> String {
+fn unsupported(entry: &LogEntry, levels: Levels) -> String {
     format!(
-        "log entry {} of kind {:?} needs feature level {}, this program supports level {LEVEL}: install a newer \
-         version",
+        "log entry {} of kind {:?} needs feature level {}, this program supports {levels}: install a newer version",
         entry.zxid, entry.kind, entry.level
     )
 }

@@ -21,6 +21,7 @@ mod quorum;
 
 use crate::{
     effect::{Founding, Notice, Write},
+    levels::Levels,
     message::{Genesis, Hello, Message, Reason, Voter},
     state::{Core, Next},
     types::{EnsembleId, Incarnation, LinkId, NodeId, Ticks, Token},
@@ -438,7 +439,7 @@ impl Forming {
     /// Creates a genesis, with all voters or with the participants only, and has them prepare it.
     fn prepare(&mut self, core: &mut Core, with_all: bool) {
         let participants = if with_all { core.other_members() } else { self.participants(core).1 };
-        let mut voters: Vec<Voter> = Vec::new();
+        let (mut voters, mut levels): (Vec<Voter>, Levels) = (Vec::new(), core.config.levels);
         for voter in core.configuration().voters() {
             if voter.node != core.me() && !participants.contains(&voter.node) {
                 voters.push(Voter { incarnation: None, ..voter.clone() });
@@ -450,6 +451,7 @@ impl Forming {
                 .and_then(|contact| contact.ready)
                 .and_then(|link| core.links.get(&link))
                 .and_then(|link| link.hello.as_ref());
+            levels = hello.map_or(levels, |hello| levels.and(hello.levels));
             voters.push(match hello {
                 Some(hello) => Voter {
                     node: voter.node,
@@ -466,7 +468,7 @@ impl Forming {
         // A unique id: the seed of this start, mixed so that a second genesis of this start differs.
         let mixed = (u128::from(core.random_below(u64::MAX)) << 64) | u128::from(core.random_below(u64::MAX));
         let ensemble = EnsembleId { id: core.config.seed ^ mixed, history: 1 };
-        let genesis = Genesis { ensemble, voters };
+        let genesis = Genesis { ensemble, voters, level: levels.max };
         let token = core.write(Write::Founding(Founding { genesis: genesis.clone(), sealed: false }));
         Self::report_absent(core, &genesis);
         self.held = Some(genesis.clone());

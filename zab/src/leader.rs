@@ -18,7 +18,7 @@ use crate::{
     effect::{Effect, HardState, Notice, Rejection, Write},
     event::Event,
     latency::LatencyReport,
-    message::{Candidate, Kind, LEVEL, LogEntry, Message, Reason, Vote, VoteState},
+    message::{Candidate, Kind, LogEntry, Message, Reason, Vote, VoteState},
     plans::{OwnChanges, Transfer},
     progress::Progress,
     proposals::Proposals,
@@ -291,9 +291,12 @@ impl Leader {
     }
 
     pub(crate) fn on_request(&mut self, core: &mut Core, event: Event) {
-        if let Event::Propose { id, payload, may_wait } = event {
+        if let Event::Propose { id, payload, level, may_wait } = event {
+            let level_differs = level > core.configuration().level();
             let why = if self.established().is_none() || (self.is_transferring() && !may_wait) {
                 Some(Rejection::NotLeader)
+            } else if level_differs {
+                Some(Rejection::Level)
             } else if self.proposals.is_full(&core.config.bounds) {
                 Some(Rejection::Full)
             } else {
@@ -306,10 +309,10 @@ impl Leader {
             }
             if self.is_transferring() {
                 probe!("transfer.proposal-waits");
-                self.proposals.wait(id, payload);
+                self.proposals.wait(id, level, payload);
                 return;
             }
-            let zxid = self.propose(core, Kind::Command, payload);
+            let zxid = self.propose(core, Kind::Command, level, payload);
             core.effects.push(Effect::Proposed { id, zxid });
         } else if let Event::Barrier { id } = event {
             let waiting_max = core.config.bounds.proposals_max;
@@ -334,9 +337,9 @@ impl Leader {
     }
 
     /// Appends a proposal to the log.
-    fn propose(&mut self, core: &mut Core, kind: Kind, payload: Bytes) -> Zxid {
+    fn propose(&mut self, core: &mut Core, kind: Kind, level: u32, payload: Bytes) -> Zxid {
         let zxid = self.next_zxid(core);
-        let entry = LogEntry { zxid, kind, level: LEVEL, payload };
+        let entry = LogEntry { zxid, kind, level, payload };
         core.append(entry.clone());
         self.proposals.push(entry);
         zxid

@@ -78,6 +78,7 @@ mod history;
 mod integrity;
 mod latency;
 mod leader;
+mod levels;
 mod machine;
 mod membership;
 mod message;
@@ -100,10 +101,11 @@ pub use event::Event;
 pub use follower::BOUNDARIES_MAX;
 pub use history::Epochs;
 pub use integrity::{Fault, IntegrityNotice, STATE_HASHES_MAX, StateHash, StateReport};
+pub use levels::{FIRST_LEVEL, Levels};
 pub use machine::{FollowerStatus, PendingChange, WaitsFor, Zab};
 pub use membership::{Change, Configurations, Refused};
 pub use message::{
-    Addresses, Candidate, Genesis, Hello, Kind, LEVEL, LogEntry, Message, Reason, Vote, VoteState, Voter,
+    Addresses, Candidate, Genesis, Hello, Kind, LogEntry, Message, Reason, Vote, VoteState, Voter,
 };
 pub use refounding::{NotRefounded, Refounding, configuration_in_force, next_history, refound};
 pub use space::DiskSpace;

@@ -1,6 +1,6 @@
 //! A node: the phases, the dispatch of events, and the transitions between phases.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, format, vec::Vec};
 
 use crate::{
     config::{Config, Recovered},
@@ -120,7 +120,14 @@ impl Zab {
     /// not ascend. Storage refuses such a directory before.
     pub fn new(config: Config, recovered: Recovered, now: Ticks) -> Zab {
         let mut core = Core::new(config, recovered, now);
-        let phase = if core.ensemble().is_some() {
+        let (level, levels) = (core.configuration().level(), core.config.levels);
+        let phase = if core.ensemble().is_some() && !levels.contains(level) {
+            core.stop(format!(
+                "the ensemble of this data directory runs at feature level {level}, this program supports {levels}: install \
+                 a version that supports it"
+            ));
+            Phase::Stopped
+        } else if core.ensemble().is_some() {
             Phase::Looking(Looking::new(&mut core, "the node has started"))
         } else {
             Phase::Forming(Forming::new(&core))

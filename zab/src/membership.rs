@@ -57,6 +57,8 @@ pub enum Change {
     Replace(Replacement),
     /// Leave both members of a replacement what they are; the member with this id was to take a place.
     CancelReplacement(NodeId),
+    /// Raise the feature level (protocol.md 5.14).
+    RaiseLevel(u32),
 }
 
 /// The reason for which a change is not possible in a configuration.
@@ -78,6 +80,8 @@ pub enum Refused {
     InReplacement,
     /// The member takes no other one's place.
     NoReplacement,
+    /// The feature level is not above the present one.
+    NotALaterLevel,
 }
 
 impl Configuration {
@@ -147,6 +151,8 @@ impl Configuration {
                     learner.desired = DesiredRole::Learner;
                 }
             }
+            Change::RaiseLevel(level) if *level > self.level => next.level = *level,
+            Change::RaiseLevel(_) => return Err(Refused::NotALaterLevel),
         }
         let ended = |it: &Replacement| !next.contains(it.old) || !next.contains(it.new);
         let ended: Vec<Replacement> = next.replacements.iter().copied().filter(ended).collect();
@@ -155,7 +161,7 @@ impl Configuration {
     }
 
     /// Whether this configuration may be directly after `before`: it is a later version, has a voter, is within the
-    /// limits, lists each id once, and one voter at most was added or removed. A voter with another incarnation is
+    /// limits, lists each id once, its level is not lower, and one voter at most was added or removed. A voter with another incarnation is
     /// another voter.
     pub fn may_follow(&self, before: &Configuration) -> bool {
         let missing_in = |other: &Configuration, of: &Configuration| {
@@ -166,6 +172,7 @@ impl Configuration {
         };
         self.is_valid()
             && self.version > before.version
+            && self.level >= before.level
             && (1..=VOTERS_MAX.max(before.voters.len())).contains(&self.voters.len())
             && self.learners.len() <= LEARNERS_MAX
             && missing_in(before, self) + missing_in(self, before) <= 1

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     integrity::{Fault, StateReport},
+    levels::Levels,
     space::DiskSpace,
     types::{EnsembleId, Epoch, Incarnation, NodeId, Round, Zxid},
 };
@@ -25,9 +26,6 @@ pub enum Kind {
     Unknown(u32),
 }
 
-/// The feature level of this build. An entry that needs a higher one stops the node.
-pub const LEVEL: u32 = 1;
-
 /// An entry of the replicated log.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct LogEntry {
@@ -35,7 +33,7 @@ pub struct LogEntry {
     pub zxid: Zxid,
     /// The kind.
     pub kind: Kind,
-    /// The feature level that is needed to apply the entry.
+    /// The feature level that the entry was made for. A node whose program does not support it stops.
     pub level: u32,
     /// The opaque payload, never re-encoded.
     pub payload: Bytes,
@@ -47,9 +45,9 @@ impl LogEntry {
         self.payload.len() + 64
     }
 
-    /// Whether this build can apply the entry.
-    pub(crate) fn is_supported(&self) -> bool {
-        matches!(self.kind, Kind::Command | Kind::Membership) && self.level <= LEVEL
+    /// Whether a program with these levels can apply the entry. One of a level that was left behind is applied as before.
+    pub(crate) fn is_supported(&self, levels: Levels) -> bool {
+        matches!(self.kind, Kind::Command | Kind::Membership) && self.level <= levels.max
     }
 }
 
@@ -89,6 +87,8 @@ pub struct Genesis {
     pub ensemble: EnsembleId,
     /// The voters, at least one, ascending by id.
     pub voters: Vec<Voter>,
+    /// The feature level: the highest one that all of them support who took part.
+    pub level: u32,
 }
 
 /// The state of a vote's sender.
@@ -159,6 +159,10 @@ pub struct Hello {
     pub voters: Vec<Voter>,
     /// The version of the sender's configuration; (0, 0) before formation.
     pub configuration: Zxid,
+    /// The feature levels that the sender's program supports.
+    pub levels: Levels,
+    /// The feature level of the sender's configuration; `None` before formation.
+    pub level: Option<u32>,
 }
 
 /// The reason for a refusal, after which the connection is closed.
@@ -186,6 +190,8 @@ pub enum Reason {
     NeverFounds,
     /// The sender founds an ensemble with all configured voters only.
     FoundsWithAll,
+    /// One of the two does not support the feature level of the other one's ensemble (protocol.md 5.14).
+    Level,
 }
 
 /// A message on a connection. Messages of a leadership carry its epoch; they are dropped if it is not the receiver's

@@ -15,8 +15,8 @@ pub(crate) struct Proposals {
     open: VecDeque<(u64, usize)>,
     /// The sum of the bytes in `open`.
     open_bytes: usize,
-    /// The proposals that wait for the end of a transfer of the leadership, in order: (id, payload).
-    waiting: Vec<(u64, Bytes)>,
+    /// The proposals that wait for the end of a transfer of the leadership, in order: (id, level, payload).
+    waiting: Vec<(u64, u32, Bytes)>,
     /// The sum of the bytes in `waiting`.
     waiting_bytes: usize,
 }
@@ -29,13 +29,13 @@ impl Proposals {
     }
 
     /// Keeps a proposal until the transfer ends.
-    pub(crate) fn wait(&mut self, id: u64, payload: Bytes) {
+    pub(crate) fn wait(&mut self, id: u64, level: u32, payload: Bytes) {
         self.waiting_bytes += payload.len();
-        self.waiting.push((id, payload));
+        self.waiting.push((id, level, payload));
     }
 
     /// Removes and returns the proposals that wait, in order.
-    pub(crate) fn take_waiting(&mut self) -> Vec<(u64, Bytes)> {
+    pub(crate) fn take_waiting(&mut self) -> Vec<(u64, u32, Bytes)> {
         self.waiting_bytes = 0;
         core::mem::take(&mut self.waiting)
     }

@@ -10,7 +10,7 @@ use crate::{
     config::Recovered,
     configuration::Configuration,
     effect::{Founding, HardState},
-    message::{Genesis, Kind, LEVEL, LogEntry},
+    message::{Genesis, Kind, LogEntry},
     types::{EnsembleId, Epoch, Incarnation, NodeId, Zxid},
 };
 
@@ -42,7 +42,7 @@ pub fn configuration_in_force(recovered: &Recovered) -> Option<Configuration> {
     let founding = recovered.founding.as_ref().filter(|founding| founding.sealed)?;
     let latest = recovered.logged.last().filter(|logged| logged.version().counter > recovered.applied);
     let latest = latest.or(recovered.configuration.as_ref()).cloned();
-    Some(latest.unwrap_or_else(|| Configuration::new(founding.genesis.voters.clone())))
+    Some(latest.unwrap_or_else(|| Configuration::of_genesis(&founding.genesis)))
 }
 
 /// The history that follows one: higher, so that nodes and clients can tell which of the two is later. The lower half is
@@ -68,13 +68,13 @@ pub fn refound(
     }
     let epoch = Epoch(recovered.hard_state.accepted_epoch.0 + 1);
     let mut at = recovered.boundaries.last().copied().unwrap_or(recovered.oldest);
-    let mut voters = configuration.voters().to_vec();
+    let (level, mut voters) = (configuration.level(), configuration.voters().to_vec());
     let mut entries = Vec::new();
     while let Some(other) = voters.iter().rposition(|other| *other != voter) {
         voters.remove(other);
         at = Zxid { epoch, counter: at.counter + 1 };
-        let payload = Configuration { version: at, ..Configuration::new(voters.clone()) }.encode();
-        entries.push(LogEntry { zxid: at, kind: Kind::Membership, level: LEVEL, payload });
+        let next = Configuration { version: at, level, ..Configuration::new(voters.clone()) };
+        entries.push(LogEntry { zxid: at, kind: Kind::Membership, level, payload: next.encode() });
     }
     let ensemble = EnsembleId { id: founding.genesis.ensemble.id, history };
     let genesis = Genesis { ensemble, ..founding.genesis.clone() };
@@ -114,7 +114,8 @@ mod tests {
     /// What a voter has whose log ends at (4, 90), and which has accepted epoch 6.
     fn survivor(voters: &[u64]) -> Recovered {
         let ensemble = EnsembleId { id: 7, history: 1 };
-        let genesis = Genesis { ensemble, voters: voters.iter().copied().map(voter).collect() };
+        let voters = voters.iter().copied().map(voter).collect();
+        let genesis = Genesis { ensemble, voters, level: 1 };
         Recovered {
             hard_state: HardState {
                 accepted_epoch: Epoch(6),

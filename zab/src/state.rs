@@ -157,7 +157,10 @@ pub(crate) struct Core {
 /// The first configuration: the sealed genesis, or the configured voters before formation.
 fn first_configuration(configured: &[Voter], founding: Option<&Founding>) -> Configuration {
     let sealed = founding.filter(|founding| founding.sealed);
-    Configuration::new(sealed.map_or(configured, |founding| &founding.genesis.voters).to_vec())
+    sealed.map_or_else(
+        || Configuration::new(configured.to_vec()),
+        |founding| Configuration::of_genesis(&founding.genesis),
+    )
 }
 
 impl Core {

@@ -9,9 +9,9 @@ use gometa_testkit::{
     one_node::{self, Action, HOME, ME, OneNode, Request, TOP, genesis, voters},
 };
 use gometa_zab::{
-    Addresses, Candidate, DiskSpace, EnsembleId, Epoch, Fault, Genesis, Hello, Incarnation, Kind, LEVEL,
-    LogEntry, Message, NodeId, Reason, Round, STATE_HASHES_MAX, StateHash, StateReport, Vote, VoteState,
-    Zxid,
+    Addresses, Candidate, DiskSpace, EnsembleId, Epoch, FIRST_LEVEL, Fault, Genesis, Hello, Incarnation,
+    Kind, LogEntry, Message, NodeId, Reason, Round, STATE_HASHES_MAX, StateHash, StateReport, Vote,
+    VoteState, Zxid,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -55,10 +55,10 @@ fn ensemble() -> impl Strategy<Value = Option<EnsembleId>> {
 fn any_genesis() -> impl Strategy<Value = Genesis> {
     prop_oneof![
         3 => Just(genesis()),
-        1 => Just(Genesis { ensemble: EnsembleId { id: 8, history: 1 }, voters: voters(true) }),
-        1 => Just(Genesis { ensemble: HOME, voters: voters(true).split_off(1) }),
-        1 => Just(Genesis { ensemble: HOME, voters: voters(false) }),
-        1 => Just(Genesis { ensemble: EnsembleId { id: 8, history: 1 }, voters: voters(true)[..1].to_vec() }),
+        1 => Just(Genesis { ensemble: EnsembleId { id: 8, history: 1 }, voters: voters(true), level: gometa_zab::FIRST_LEVEL }),
+        1 => Just(Genesis { ensemble: HOME, voters: voters(true).split_off(1), level: gometa_zab::FIRST_LEVEL }),
+        1 => Just(Genesis { ensemble: HOME, voters: voters(false), level: gometa_zab::FIRST_LEVEL }),
+        1 => Just(Genesis { ensemble: EnsembleId { id: 8, history: 1 }, voters: voters(true)[..1].to_vec(), level: FIRST_LEVEL }),
     ]
 }
 
@@ -84,6 +84,8 @@ fn hello() -> impl Strategy<Value = Hello> {
             ensemble,
             addresses: Addresses::default(),
             voters,
+            levels: gometa_zab::Levels::SUPPORTED,
+            level: ensemble.map(|_| FIRST_LEVEL),
             configuration,
         },
     )
@@ -100,7 +102,12 @@ fn proposal() -> impl Strategy<Value = Message> {
                 let rise = rise.min(epoch.0 - last.epoch.0);
                 let zxid = Zxid::new((last.epoch.0 + rise).max(1), last.counter + 1);
                 let kind = if oddity == 0 { Kind::Membership } else { Kind::Command };
-                entries.push(LogEntry { zxid, kind, level: LEVEL, payload: Bytes::from(vec![b'x'; size]) });
+                entries.push(LogEntry {
+                    zxid,
+                    kind,
+                    level: FIRST_LEVEL,
+                    payload: Bytes::from(vec![b'x'; size]),
+                });
                 last = zxid;
             }
             Message::Propose { epoch, previous, entries, commit }

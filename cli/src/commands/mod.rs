@@ -21,6 +21,7 @@ mod shell;
 mod status;
 mod storage;
 mod txn;
+mod upgrade;
 
 use std::io::Write;
 
@@ -82,6 +83,9 @@ pub(crate) enum Call {
     /// Hand the leadership over
     #[command(subcommand)]
     Leader(member::LeaderCommand),
+    /// Show which feature levels the members support; raise that of the ensemble after an upgrade
+    #[command(subcommand)]
+    Upgrade(upgrade::UpgradeCommand),
 }
 
 impl Call {
@@ -106,6 +110,7 @@ impl Call {
             Call::Members => members::run(context, out).await,
             Call::Member(member) => member.run(context, out).await,
             Call::Leader(leader) => leader.run(context, out).await,
+            Call::Upgrade(upgrade) => upgrade.run(context, out).await,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::node::{Node, builder, client, not_applied};
 fn changed() -> response::Result {
     let version = Some(v1::MembersVersion { epoch: 3, counter: 40 });
     let member = v1::MemberRecord { node: 9, votes: true, ..v1::MemberRecord::default() };
-    let membership = v1::Membership { version, members: vec![member], committed: true };
+    let membership = v1::Membership { version, members: vec![member], committed: true, level: 1 };
     response::Result::MembersChanged(v1::MembersChanged { membership: Some(membership), changed: true })
 }
 

@@ -80,6 +80,7 @@ fn the_bytes_of_a_founding() {
     let genesis = Genesis {
         ensemble: ENSEMBLE,
         voters: vec![voter(1, Some(INCARNATION), ["a:1", "a:2", "a:3"]), voter(2, None, ["b:1", "b:2", ""])],
+        level: gometa_zab::FIRST_LEVEL,
     };
     assert_eq!(
         hex(&storage::encode_founding(&Founding { genesis, sealed: true })),

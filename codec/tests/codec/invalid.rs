@@ -46,7 +46,7 @@ fn voter(node: u64) -> v1::Voter {
 }
 
 fn genesis() -> v1::Genesis {
-    v1::Genesis { ensemble: id(), history: 1, voters: vec![voter(1), voter(2), voter(3)] }
+    v1::Genesis { ensemble: id(), history: 1, voters: vec![voter(1), voter(2), voter(3)], level: 0 }
 }
 
 #[test]
@@ -70,11 +70,15 @@ fn hello_is_checked() {
         addresses: Some(v1::PeerAddresses { message: "[::1]:5002".into(), ..Default::default() }),
         voters: vec![voter(1), voter(2)],
         configuration: Some(zxid(0, 0)),
+        level_min: 1,
+        level_max: 2,
+        level: 1,
     };
     check_changes(
         valid,
         Body::Hello,
         &[
+            ("levels do not ascend", |hello| hello.level_min = 3),
             ("version 0 is not known here", |hello| hello.version = 0),
             ("version 2 is not known here", |hello| (hello.version, hello.node) = (2, 0)),
             ("sender is zero", |hello| hello.node = 0),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use gometa_codec::limits::NUMBER_MAX;
 use gometa_zab::{
     Addresses, Candidate, Change, Configuration, DiskSpace, EnsembleId, Epoch, Fault, Founding, Genesis,
-    HardState, Hello, Incarnation, Kind, LEVEL, LogEntry, Message, NodeId, Reason, Round, STATE_HASHES_MAX,
+    HardState, Hello, Incarnation, Kind, Levels, LogEntry, Message, NodeId, Reason, Round, STATE_HASHES_MAX,
     StateHash, StateReport, Vote, VoteState, Voter, Zxid,
 };
 use proptest::{collection::vec, option, prelude::*};
@@ -64,7 +64,11 @@ fn voters(min: usize) -> impl Strategy<Value = Vec<Voter>> {
 }
 
 fn genesis() -> impl Strategy<Value = Genesis> {
-    (ensemble(), voters(1)).prop_map(|(ensemble, voters)| Genesis { ensemble, voters })
+    (ensemble(), voters(1), 1..9_u32).prop_map(|(ensemble, voters, level)| Genesis {
+        ensemble,
+        voters,
+        level,
+    })
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
@@ -96,18 +100,20 @@ fn entries() -> impl Strategy<Value = (Zxid, Vec<LogEntry>)> {
         (1..1u64 << 40, 1..1u64 << 40).prop_map(|(epoch, counter)| Zxid::new(epoch, counter)),
     ];
     let step = prop_oneof![5 => Just(0), 1 => 1..1000u64];
-    (small, vec((step, kind(), 1..=LEVEL, payload()), 1..20)).prop_map(|(previous, steps)| {
-        let mut zxid = previous;
-        let entries = steps
-            .into_iter()
-            .map(|(step, kind, level, payload)| {
-                zxid = Zxid::new((zxid.epoch.0 + step).max(1), zxid.counter + 1);
-                let payload = if kind == Kind::Membership { configuration(zxid) } else { payload };
-                LogEntry { zxid, kind, level, payload }
-            })
-            .collect();
-        (previous, entries)
-    })
+    (small, vec((step, kind(), 1..=gometa_zab::FIRST_LEVEL, payload()), 1..20)).prop_map(
+        |(previous, steps)| {
+            let mut zxid = previous;
+            let entries = steps
+                .into_iter()
+                .map(|(step, kind, level, payload)| {
+                    zxid = Zxid::new((zxid.epoch.0 + step).max(1), zxid.counter + 1);
+                    let payload = if kind == Kind::Membership { configuration(zxid) } else { payload };
+                    LogEntry { zxid, kind, level, payload }
+                })
+                .collect();
+            (previous, entries)
+        },
+    )
 }
 
 fn propose() -> impl Strategy<Value = Message> {
@@ -144,8 +150,15 @@ fn ack_epoch() -> impl Strategy<Value = Message> {
 
 fn hello() -> impl Strategy<Value = Message> {
     let who = (node(), incarnation(), number(), option::of(node()), option::of(ensemble()));
-    (who, addresses(), voters(0), zxid()).prop_map(
-        |((node, incarnation, boot, expected, ensemble), addresses, voters, configuration)| {
+    let levels = (1..5_u32, 0..5_u32, 1..9_u32);
+    (who, addresses(), voters(0), zxid(), levels).prop_map(
+        |(
+            (node, incarnation, boot, expected, ensemble),
+            addresses,
+            voters,
+            configuration,
+            (min, more, level),
+        )| {
             Message::Hello(Hello {
                 node,
                 incarnation,
@@ -155,6 +168,8 @@ fn hello() -> impl Strategy<Value = Message> {
                 addresses,
                 voters,
                 configuration,
+                levels: Levels { min, max: min + more },
+                level: ensemble.map(|_| level),
             })
         },
     )

@@ -49,7 +49,7 @@ pub(crate) fn founding(n: u64, sealed: bool) -> Founding {
         addresses: Addresses { message: format!("host-{n}:7000"), ..Addresses::default() },
     };
     let ensemble = EnsembleId { id: n.into(), history: 1 };
-    Founding { genesis: Genesis { ensemble, voters: vec![voter] }, sealed }
+    Founding { genesis: Genesis { ensemble, voters: vec![voter], level: gometa_zab::FIRST_LEVEL }, sealed }
 }
 
 pub(crate) fn hard_state(accepted: u64, current: u64) -> HardState {

@@ -8,7 +8,7 @@ use gometa_proto::{
     },
 };
 use gometa_store::{Applied, Decoded, Found, Origin, Purpose, Table, decode_command};
-use gometa_zab::{self as zab, Kind, LogEntry, StateHash};
+use gometa_zab::{self as zab, Configuration, Kind, LogEntry, StateHash};
 
 use super::{Node, Outstanding};
 use crate::{
@@ -32,6 +32,7 @@ impl<T: Table> Node<T> {
     /// memory.
     pub(super) fn apply(&mut self) {
         let before = self.store.applied();
+        self.store.set_level(self.level());
         while self.store.applied() < self.released
             && !self.stopped
             && !self.is_installing()
@@ -101,7 +102,13 @@ impl<T: Table> Node<T> {
                     return false;
                 }
             },
-            Content::Configuration(record) => self.store.configure(next.counter, record.clone()),
+            Content::Configuration(record) => {
+                self.store.configure(next.counter, record.clone());
+                if let Some(configuration) = Configuration::decode(record) {
+                    self.recorded_level = Some(configuration.level());
+                    self.store.set_level(configuration.level());
+                }
+            }
         }
         self.apply_waits = None;
         if let Some(applied) = self.ahead.pop() {

@@ -7,7 +7,7 @@ use gometa_proto::{
     v1::{self, Error, node_message::Body},
 };
 use gometa_store::Table;
-use gometa_zab::{self as zab, LinkId, NodeId, Rejection, Role};
+use gometa_zab::{self as zab, FIRST_LEVEL, LinkId, NodeId, Rejection, Role};
 
 use super::{Node, space::ShortOfSpace};
 use crate::{
@@ -28,7 +28,8 @@ impl<T: Table> Node<T> {
                         continue;
                     }
                     let id = self.forwarding.propose(Proposer::Own(attempt));
-                    self.inbox.push(zab::Event::Propose { id, payload, may_wait: true });
+                    let level = self.level();
+                    self.inbox.push(zab::Event::Propose { id, payload, level, may_wait: true });
                 }
                 if let Some(id) = self.barriers.begin_own() {
                     self.inbox.push(zab::Event::Barrier { id });
@@ -36,7 +37,7 @@ impl<T: Table> Node<T> {
             }
             Role::Following { established: Some(_), .. } => {
                 let commands = self.requests.send_held(At::Forwarded);
-                for message in self.forwarding.forward(commands) {
+                for message in self.forwarding.forward(commands, self.level()) {
                     self.inbox.push(zab::Event::RelayToLeader(message));
                 }
                 if let Some(id) = self.barriers.begin_forwarded() {
@@ -74,7 +75,8 @@ impl<T: Table> Node<T> {
                     }
                     let proposer = Proposer::Follower { link, forward: forwarded.id, position };
                     let id = self.forwarding.propose(proposer);
-                    self.inbox.push(zab::Event::Propose { id, payload, may_wait: true });
+                    let level = forwarded.level.max(FIRST_LEVEL);
+                    self.inbox.push(zab::Event::Propose { id, payload, level, may_wait: true });
                 }
             }
             Body::ForwardRejected(rejected) => {
@@ -112,6 +114,7 @@ impl<T: Table> Node<T> {
         let kind = match why {
             Rejection::NotLeader => ErrorKind::NotLeader,
             Rejection::Full => ErrorKind::ResourceExhausted,
+            Rejection::Level => ErrorKind::Unsupported,
         };
         match self.forwarding.decided(id) {
             Some(Proposer::Own(attempt)) => self.refused(&attempt, kind, None),
@@ -141,6 +144,11 @@ impl<T: Table> Node<T> {
                 (ErrorKind::ResourceExhausted, None) => {
                     Error::new(kind, "too many writes are in flight", outcome).with_retry_after_ms(20)
                 }
+                (ErrorKind::Unsupported, None) => Error::new(
+                    kind,
+                    "the leader's ensemble does not have the feature level that the write was made for",
+                    outcome,
+                ),
                 (other, None) => Error::new(other, "the leader refuses the write", outcome),
             };
             self.fail(ticket, error);

@@ -201,7 +201,7 @@ impl<T: Table> Node<T> {
             let command = Command { body: Some(command::Body::RaiseHorizon(v1::RaiseHorizon { horizon })) };
             let id = self.forwarding.propose(Proposer::Horizon);
             let payload = encode_command(&command);
-            self.inbox.push(zab::Event::Propose { id, payload, may_wait: true });
+            self.inbox.push(zab::Event::Propose { id, payload, level: self.level(), may_wait: true });
         }
     }
 }

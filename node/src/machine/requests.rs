@@ -36,6 +36,11 @@ impl<T: Table> Node<T> {
         if let Err(error) = request.check() {
             return self.respond(client, id, Answer::Error(error));
         }
+        if let Some(operation) = &request.operation
+            && let Some(error) = self.above_level(operation.kind())
+        {
+            return self.respond(client, id, Answer::Error(error));
+        }
         match request.operation {
             Some(ref operation) if operation.is_write() => self.write(client, deadline, request),
             Some(Operation::Get(get)) => self.get(client, id, deadline, get),
@@ -64,6 +69,7 @@ impl<T: Table> Node<T> {
                 | Operation::RemoveMember(_)
                 | Operation::ReplaceMember(_)
                 | Operation::CancelPromotion(_)
+                | Operation::FinalizeUpgrade(_)
                 | Operation::TransferLeadership(_)
                 | Operation::SafeToStop(_)),
             ) => {

@@ -92,7 +92,7 @@ impl<T: Table> Node<T> {
             // A contact after this moment saves the session: the end of it must not be proposed later.
             let may_wait = planted!(false, lets_expiries_wait => true);
             let payload = encode_command(&command);
-            self.inbox.push(zab::Event::Propose { id, payload, may_wait });
+            self.inbox.push(zab::Event::Propose { id, payload, level: self.level(), may_wait });
         }
         let report = self.clocks.report(self.config.session_timeout_ms / 6);
         if !report.is_empty() {

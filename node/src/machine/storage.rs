@@ -9,7 +9,11 @@ use gometa_store::{Checkpoint, Store, Table, WriteLookup};
 use gometa_zab::{Token, Zxid};
 
 use super::{Node, requests::forgotten};
-use crate::{compaction::Compaction, installation::Installing, requests::WriteKey};
+use crate::{
+    compaction::Compaction,
+    installation::{Installing, configuration_of},
+    requests::WriteKey,
+};
 
 impl<T: Table> Node<T> {
     // ---- Compaction
@@ -65,6 +69,7 @@ impl<T: Table> Node<T> {
         let installing = self.installing.as_mut().expect("a snapshot is being installed");
         assert_eq!(store.applied(), installing.at.counter, "the table is that of the snapshot");
         installing.exchanged = true;
+        self.recorded_level = configuration_of(&store).ok().flatten().map(|it| it.level());
         self.store = store;
         self.released = self.store.applied();
         self.read_back.clear();

@@ -31,7 +31,7 @@ fn a_forwarded_command_that_no_node_could_log_is_refused_where_it_enters() {
     let last = ensemble.status(leader).last_revision;
     let sizes = [PAYLOAD_MAX + 1, 10, PAYLOAD_MAX, 4 * PAYLOAD_MAX];
     let commands = sizes.map(|size| Bytes::from(vec![0xff; size])).to_vec();
-    say(&mut ensemble, follower, leader, Body::Forward(v1::Forward { id: 7, commands }));
+    say(&mut ensemble, follower, leader, Body::Forward(v1::Forward { id: 7, commands, level: 1 }));
     ensemble.run(50);
     // The harness looks at what is logged. The two that fit are entries like others, to no effect.
     for node in 0..3 {

@@ -251,6 +251,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         message_address: "127.0.0.1:2".to_owned(),
         request_address: "127.0.0.1:3".to_owned(),
         voter: true,
+        ..v1::AddLearner::default()
     };
     let stranger = v1::AddLearner { node: 55, ..learner.clone() };
     for (operation, expected, words) in [

@@ -110,7 +110,11 @@ mod tests {
             };
             let ensemble = EnsembleId { id: 1, history: 1 };
             Founding {
-                genesis: Genesis { ensemble, voters: nodes.iter().map(voter).collect() },
+                genesis: Genesis {
+                    ensemble,
+                    voters: nodes.iter().map(voter).collect(),
+                    level: gometa_zab::FIRST_LEVEL,
+                },
                 sealed: true,
             }
         };

@@ -6,8 +6,8 @@ use gometa_log::{Log, OsDirectory};
 use gometa_proto::v1::{self, Command, command::Body};
 use gometa_store::{Space, decode_command, encode_command};
 use gometa_zab::{
-    Configuration, EnsembleId, Epoch, Incarnation, Kind, LEVEL, LogEntry, NodeId, NotRefounded, Recovered,
-    Zxid, configuration_in_force, next_history, refound,
+    Configuration, EnsembleId, Epoch, Incarnation, Kind, LogEntry, NodeId, NotRefounded, Recovered, Zxid,
+    configuration_in_force, next_history, refound,
 };
 use rocksdb::DB;
 
@@ -121,13 +121,14 @@ impl Survivor {
         let sessions = self.sessions()?;
         let ensemble = records.founding.genesis.ensemble;
         let mut entries = records.entries;
-        let at = entries.last().map(|entry| entry.zxid).ok_or("no member is removed")?;
+        let last = entries.last().map(|entry| (entry.zxid, entry.level));
+        let (at, level) = last.ok_or("no member is removed")?;
         for (number, some) in sessions.chunks(SESSIONS_PER_ENTRY).enumerate() {
             let body = Body::EndSessions(v1::EndSessions { sessions: some.to_vec() });
             entries.push(LogEntry {
                 zxid: Zxid { epoch: at.epoch, counter: at.counter + 1 + number as u64 },
                 kind: Kind::Command,
-                level: LEVEL,
+                level,
                 payload: encode_command(&Command { body: Some(body) }),
             });
         }

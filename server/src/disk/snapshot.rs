@@ -15,7 +15,7 @@ use bytes::Bytes;
 use gometa_codec::snapshot::{self, Chunk, FileKind, Manifest};
 use gometa_node::{HistoryBounds, configuration_of};
 use gometa_store::{Checkpoint, Store, Table, recompute_checkpoint};
-use gometa_zab::{Configuration, DiskSpace, LEVEL, Zxid};
+use gometa_zab::{Configuration, DiskSpace, Levels, Zxid};
 use tracing::{info, warn};
 
 use super::{
@@ -66,7 +66,7 @@ impl Snapshots {
 
     /// Why this node cannot take such a snapshot, if it cannot.
     pub(crate) fn refusal(&self, manifest: &Manifest) -> Option<String> {
-        if manifest.format != FORMAT || manifest.level > LEVEL {
+        if manifest.format != FORMAT || manifest.level > Levels::SUPPORTED.max {
             let (format, level) = (manifest.format, manifest.level);
             return Some(format!("it has format {format} and level {level}: run the newer gometa-server"));
         }
@@ -173,11 +173,12 @@ impl Outgoing {
         Ok(outgoing)
     }
 
-    /// The description of this snapshot, whose last applied entry is at `zxid`.
-    pub(crate) fn manifest(&self, id: u64, zxid: Zxid) -> Manifest {
+    /// The description of this snapshot, whose last applied entry is at `zxid`. `level` is the feature level of the ensemble now:
+    /// that of the snapshot is not higher.
+    pub(crate) fn manifest(&self, id: u64, zxid: Zxid, level: u32) -> Manifest {
         let Checkpoint { applied, hash, keys } = self.checkpoint;
         assert_eq!(zxid.counter, applied, "the zxid is that of the snapshot");
-        Manifest { id, zxid, hash, keys, format: FORMAT, level: LEVEL, files: self.files.clone() }
+        Manifest { id, zxid, hash, keys, format: FORMAT, level, files: self.files.clone() }
     }
 
     /// The bytes of the files before this one; of all if there are fewer.

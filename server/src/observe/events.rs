@@ -9,7 +9,7 @@ use std::{
 };
 
 use gometa_proto::limits;
-use gometa_zab::{Addresses, DiskSpace, EnsembleId, NodeId, Notice, Reason, Role};
+use gometa_zab::{Addresses, DiskSpace, EnsembleId, Levels, NodeId, Notice, Reason, Role};
 use tracing::{debug, info, warn};
 
 use super::{integrity, members};
@@ -123,6 +123,7 @@ impl EventLog {
             Notice::Refused { .. }
             | Notice::RefusedBy { .. }
             | Notice::HelloRefused { .. }
+            | Notice::LevelsDiffer { .. }
             | Notice::Duplicate { .. }
             | Notice::DuplicateOfSelf { .. }
             | Notice::OtherEnsemble { .. }
@@ -181,6 +182,10 @@ impl EventLog {
                     _ if self.refusals.admit(Instant::now()) => warn!(peer, reason = text, "refused by peer"),
                     _ => {}
                 }
+            }
+            Notice::LevelsDiffer { addresses, levels, level, .. } if self.refusals.admit(Instant::now()) => {
+                let reason = level_refusal(*levels, *level);
+                warn!(peer = addresses.message, reason, "feature levels differ");
             }
             Notice::HelloRefused { dialled, expected, node, addresses, reason }
                 if self.refusals.admit(Instant::now()) =>
@@ -352,6 +357,19 @@ fn hello_refusal(
     }
 }
 
+/// Why this node and one with these feature levels, whose ensemble runs at `level`, refuse each other, and what helps.
+pub(crate) fn level_refusal(levels: Levels, level: Option<u32>) -> String {
+    let own = Levels::SUPPORTED;
+    match level {
+        Some(level) if !own.contains(level) => format!(
+            "the ensemble runs at feature level {level}, this program supports {own}: install a version that supports it"
+        ),
+        _ => format!(
+            "its program supports {levels}, which is not that of the ensemble: install another version there"
+        ),
+    }
+}
+
 /// The reason of a peer that refuses this node.
 pub(crate) fn reason_from_peer(reason: Reason) -> &'static str {
     match reason {
@@ -373,6 +391,10 @@ pub(crate) fn reason_from_peer(reason: Reason) -> &'static str {
         }
         Reason::FoundsWithAll => {
             "it forms an ensemble with all voters only: start it with -bootstrap=quorum, too, or start the missing voters"
+        }
+        Reason::Level => {
+            "this program does not support the feature level of the ensemble: install a version that does; see `gometa upgrade \
+             status`"
         }
         Reason::NoCommonPoint | Reason::Configuration | Reason::Version | Reason::TooSoon => {
             reason_text(reason)
@@ -396,6 +418,7 @@ fn reason_text(reason: Reason) -> &'static str {
         }
         Reason::Configuration => "its configuration lists other voters",
         Reason::Version => "it uses another version of the protocol",
+        Reason::Level => "it does not support the feature level of the ensemble",
         Reason::TooSoon => "the previous epoch is too recent",
         Reason::NeverFounds => {
             "it belongs to no ensemble, and this node, which has lost the record of its own, founds no other one"

@@ -7,17 +7,20 @@ use tracing::{info, warn};
 /// Logs a notice of a change or of a transfer; `name` returns the name of a node.
 pub(super) fn log(notice: &Notice, name: impl Fn(NodeId) -> String) {
     match notice {
+        Notice::ChangeProposed { change: Change::RaiseLevel(level), version } => {
+            info!(level, revision = version.counter, "feature level raised");
+        }
         Notice::ChangeProposed { change, version } => {
             let peer = match change {
                 Change::AddLearner(learner) => learner.addresses.message.clone(),
-                change => name(describe_change(change).1),
+                change => describe_change(change).1.map(&name).unwrap_or_default(),
             };
             let (change, _) = describe_change(change);
             info!(change, peer, revision = version.counter, "change of the members proposed");
         }
         Notice::ChangeWaits { change, why } => {
             let ((change, node), reason) = (describe_change(change), describe_rejection(why, &name));
-            warn!(change, peer = name(node), reason, "change of the members waits");
+            warn!(change, peer = node.map(name).unwrap_or_default(), reason, "change of the members waits");
         }
         Notice::TransferRejected { to, why } => {
             let reason = describe_transfer_rejection(*why);

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use gometa_client::{Client, MemberRecord, NewMember};
 use gometa_proto::check;
-use gometa_zab::{Addresses, EnsembleId, Incarnation, NodeId, Voter};
+use gometa_zab::{Addresses, EnsembleId, Incarnation, Levels, NodeId, Voter};
 use tracing::{info, warn};
 
 use crate::inbox::{Inbox, Item};
@@ -102,6 +102,8 @@ impl Joining {
             message_address: self.addresses.message.clone(),
             request_address: self.addresses.request.clone(),
             voter: self.voter,
+            level_min: Levels::SUPPORTED.min,
+            level_max: Levels::SUPPORTED.max,
         };
         let result = client.add_learner(new).await;
         client.close().await;

@@ -83,6 +83,8 @@ fn hello() -> Message {
         addresses: Addresses::default(),
         voters: Vec::new(),
         configuration: Zxid::ZERO,
+        levels: gometa_zab::Levels::SUPPORTED,
+        level: None,
     })
 }
 

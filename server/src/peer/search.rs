@@ -117,6 +117,9 @@ impl LeaderSearch {
                     format!("it refuses this node: {}", events::reason_from_peer(*reason))
                 });
             }
+            Notice::LevelsDiffer { peer, levels, level, .. } => {
+                self.refusals.insert(*peer, events::level_refusal(*levels, *level));
+            }
             Notice::HelloRefused { dialled: Some(peer), node, addresses, .. } => {
                 let other = format!("node {node} ({}) answers there", addresses.message);
                 self.refusals.insert(*peer, other);
@@ -360,7 +363,7 @@ async fn exchange(stream: Stream, hello: &Hello, answer_timeout: Duration) -> An
 
 #[cfg(test)]
 mod tests {
-    use gometa_zab::{EnsembleId, Epoch, Incarnation, Reason, Zxid};
+    use gometa_zab::{EnsembleId, Epoch, Incarnation, Levels, Reason, Zxid};
 
     use super::*;
 
@@ -379,6 +382,8 @@ mod tests {
             addresses: addresses(1000 * node as u16),
             voters: Vec::new(),
             configuration: Zxid::ZERO,
+            levels: Levels::SUPPORTED,
+            level: ensemble.map(|_| 1),
         }
     }
 

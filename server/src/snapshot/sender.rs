@@ -52,6 +52,8 @@ enum Work {
         outbox: Arc<Outbox<Message>>,
         id: u64,
         zxid: Zxid,
+        /// The feature level of the ensemble.
+        level: u32,
     },
     Request {
         link: LinkId,
@@ -99,8 +101,15 @@ impl SnapshotSender {
     }
 
     /// Sends the manifest of the snapshot that [`Item::SnapshotMade`] names.
-    pub(crate) fn send_manifest(&self, link: LinkId, outbox: Arc<Outbox<Message>>, id: u64, zxid: Zxid) {
-        self.queue.put(Work::Manifest { link, outbox, id, zxid });
+    pub(crate) fn send_manifest(
+        &self,
+        link: LinkId,
+        outbox: Arc<Outbox<Message>>,
+        id: u64,
+        zxid: Zxid,
+        level: u32,
+    ) {
+        self.queue.put(Work::Manifest { link, outbox, id, zxid, level });
     }
 
     /// Sends a chunk.
@@ -199,10 +208,10 @@ impl Worker {
                 self.making = None;
                 self.made(&path)?;
             }
-            Work::Manifest { link, outbox, id, zxid } => {
+            Work::Manifest { link, outbox, id, zxid, level } => {
                 if let Some(kept) = self.kept.iter().find(|kept| kept.id == id && kept.links.contains(&link))
                 {
-                    let manifest = kept.outgoing.manifest(id, zxid);
+                    let manifest = kept.outgoing.manifest(id, zxid, level);
                     self.transfers.begin_sending(link, zxid.counter, manifest.bytes());
                     send(&outbox, &Frame::Manifest(manifest));
                 }

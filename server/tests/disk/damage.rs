@@ -7,7 +7,7 @@ use gometa_log::{Log, Options, OsDirectory, Start};
 use gometa_server::disk::{DiskError, Identity};
 use gometa_sim::contract::Write;
 use gometa_store::{Space, Table};
-use gometa_zab::{LEVEL, LogEntry, Zxid};
+use gometa_zab::{Levels, LogEntry, Zxid};
 
 use super::support::*;
 
@@ -571,7 +571,7 @@ fn a_log_with_entries_needs_a_sealed_ensemble() {
 #[test]
 fn an_entry_of_a_higher_level_needs_the_newer_program() {
     let (dir, mut opened) = founded(0);
-    let demanding = LogEntry { level: LEVEL + 1, ..entry(1, 1) };
+    let demanding = LogEntry { level: Levels::SUPPORTED.max + 1, ..entry(1, 1) };
     opened.write(Write::Log(gometa_zab::Write::Append(vec![demanding])));
     drop(opened);
     newer(dir.path(), "log entry 1 is ");

@@ -153,9 +153,9 @@ fn damage_without_another_copy_is_refused_and_nothing_changes() {
     // An ensemble of one.
     let dir = tempfile::tempdir().unwrap();
     let mut opened = Opened::open(dir.path()).unwrap();
-    let Founding { genesis: Genesis { ensemble, mut voters }, sealed } = founding_record(true);
+    let Founding { genesis: Genesis { ensemble, mut voters, level }, sealed } = founding_record(true);
     voters.truncate(1);
-    let alone = Founding { genesis: Genesis { ensemble, voters }, sealed };
+    let alone = Founding { genesis: Genesis { ensemble, voters, level }, sealed };
     opened.write(Write::Log(gometa_zab::Write::Founding(alone)));
     opened.write(promise(1, 1));
     opened.append(1, 1..=20);

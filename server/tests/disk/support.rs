@@ -349,7 +349,14 @@ pub(crate) fn founding_record(sealed: bool) -> Founding {
         },
     };
     let voters = vec![voter(0x5001), voter(0x6001), voter(0x7001)];
-    Founding { genesis: Genesis { ensemble: EnsembleId { id: 77, history: 3 }, voters }, sealed }
+    Founding {
+        genesis: Genesis {
+            ensemble: EnsembleId { id: 77, history: 3 },
+            voters,
+            level: gometa_zab::FIRST_LEVEL,
+        },
+        sealed,
+    }
 }
 
 pub(crate) fn apply(applied: u64) -> Write {

@@ -96,7 +96,8 @@ fn act(
             let (create_revision, version) =
                 old.map_or((revision, 1), |old| (old.create_revision, old.version + 1));
             let value = set.value.clone();
-            let record = KeyRecord { create_revision, mod_revision: revision, version, value };
+            let record =
+                KeyRecord { create_revision, mod_revision: revision, version, value, ..KeyRecord::default() };
             written.insert(set.key.clone(), Some(record));
             Outcome::Written(Written { revision, version })
         }

@@ -141,7 +141,11 @@ impl Generator {
             Some(founding) if self.random.one_in(2) => founding.genesis.clone(),
             _ => {
                 let ensemble = EnsembleId { id: self.random.wide() | 1, history: 1 };
-                Genesis { ensemble, voters: vec![voter(5_001), voter(6_001), voter(7_001)] }
+                Genesis {
+                    ensemble,
+                    voters: vec![voter(5_001), voter(6_001), voter(7_001)],
+                    level: gometa_zab::FIRST_LEVEL,
+                }
             }
         };
         let sealed = self.random.one_in(2);

@@ -195,6 +195,8 @@ impl Ensemble {
                 message_address: learner.addresses.message,
                 request_address: learner.addresses.request,
                 voter: self.machine.one_in(2),
+                level_min: 0,
+                level_max: 0,
             }),
             Change::Promote(node) => Operation::PromoteMember(v1::PromoteMember { node: node.0, follows }),
             Change::RemoveLearner(node) | Change::RemoveVoter(node) => {
@@ -209,7 +211,8 @@ impl Ensemble {
             Change::ReplaceIncarnation { .. }
             | Change::Exchange { .. }
             | Change::SetAddresses { .. }
-            | Change::SetDesiredRole { .. } => return None,
+            | Change::SetDesiredRole { .. }
+            | Change::RaiseLevel(_) => return None,
         })
     }
 
@@ -226,7 +229,8 @@ impl Ensemble {
             | Change::Exchange { .. }
             | Change::SetAddresses { .. }
             | Change::SetDesiredRole { .. }
-            | Change::CancelReplacement(_) => {}
+            | Change::CancelReplacement(_)
+            | Change::RaiseLevel(_) => {}
         }
     }
 }

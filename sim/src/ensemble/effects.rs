@@ -48,6 +48,7 @@ impl Ensemble {
                     seed: self.machine.wide(),
                     timeouts: Timeouts::from_ms(self.settings.heartbeat_ms, self.settings.election_ms),
                     bounds: self.settings.bounds,
+                    levels: gometa_zab::Levels::SUPPORTED,
                     never_founds: joins,
                     founds_with_quorum,
                 },

@@ -14,8 +14,8 @@ use std::{
 use bytes::Bytes;
 use gometa_zab::{
     Bounds, Candidate, Change, Config, Configuration, DesiredRole, Effect, EnsembleId, Epoch, Event,
-    Founding, Genesis, HardState, Incarnation, Learner, LinkId, LogEntry, Message, NodeId, Role, Round,
-    Ticks, Timeouts, Vote, VoteState, Voter, Zab, Zxid,
+    FIRST_LEVEL, Founding, Genesis, HardState, Incarnation, Learner, LinkId, LogEntry, Message, NodeId, Role,
+    Round, Ticks, Timeouts, Vote, VoteState, Voter, Zab, Zxid,
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -145,7 +145,7 @@ fn genesis(founders: usize) -> Genesis {
             addresses: gometa_zab::Addresses::default(),
         })
         .collect();
-    Genesis { ensemble: ENSEMBLE, voters }
+    Genesis { ensemble: ENSEMBLE, voters, level: gometa_zab::FIRST_LEVEL }
 }
 
 /// The incarnation of a node's first data directory.
@@ -239,6 +239,7 @@ impl Node {
                 reconnect: ELECTION / 2,
             },
             bounds: Bounds::default(),
+            levels: gometa_zab::Levels::SUPPORTED,
             never_founds: false,
             founds_with_quorum: false,
         }
@@ -355,6 +356,7 @@ impl Node {
             Input::Propose { write } => Event::Propose {
                 id: write.into(),
                 payload: Bytes::copy_from_slice(&[b'w', b'0' + write]),
+                level: FIRST_LEVEL,
                 may_wait: true,
             },
             Input::Barrier { id } => {

@@ -157,7 +157,11 @@ impl Nodes {
         let own = |index: usize| Incarnation(0xD15C + index as u128);
         self.configured = (0..nodes).map(|index| voter(index, None)).collect();
         let voters = (0..nodes).map(|index| voter(index, Some(own(index)))).collect();
-        let genesis = Genesis { ensemble: EnsembleId { id: 0xA11, history: 1 }, voters };
+        let genesis = Genesis {
+            ensemble: EnsembleId { id: 0xA11, history: 1 },
+            voters,
+            level: gometa_zab::FIRST_LEVEL,
+        };
         let founding = Founding { genesis, sealed: true };
         self.oracle = Oracle::new(nodes, nodes);
         for index in 0..nodes {
@@ -220,6 +224,7 @@ impl Nodes {
             seed: (index as u128 + 1) * 1_000 + u128::from(machine.disk.boots),
             timeouts: Timeouts::from_ms(100, 1_000),
             bounds: Bounds::default(),
+            levels: gometa_zab::Levels::SUPPORTED,
             never_founds: false,
             founds_with_quorum: false,
         };

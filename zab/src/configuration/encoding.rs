@@ -3,7 +3,8 @@
 //!
 //! | field | bytes |
 //! |---|---|
-//! | format | 1: the number 2 |
+//! | format | 1: the number 2 at the first feature level, else 3 |
+//! | level | 4, the feature level; only in format 3 |
 //! | version | epoch 8, counter 8 |
 //! | asked by | 8: a node id, or 0 |
 //! | voters | count 1; each: id 8, incarnation recorded 1 (0 or 1), incarnation 16 if it is, addresses |
@@ -20,11 +21,15 @@ use bytes::{Buf, BufMut, Bytes};
 
 use super::{Configuration, DesiredRole, LEARNERS_MAX, Learner, Replacement, VOTERS_MAX};
 use crate::{
+    levels::FIRST_LEVEL,
     message::{Addresses, Voter},
     types::{Epoch, Incarnation, NodeId, Zxid},
 };
 
+/// Without a level, which is the first one.
 const FORMAT: u8 = 2;
+/// With a level.
+const FORMAT_WITH_LEVEL: u8 = 3;
 
 /// The most voters that are encoded: a genesis may have more than later configurations.
 const COUNT_MAX: usize = if LEARNERS_MAX > VOTERS_MAX { LEARNERS_MAX } else { VOTERS_MAX };
@@ -36,7 +41,12 @@ impl Configuration {
     /// If it has more than 100 voters or learners, or an address of more than 65,535 bytes.
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::new();
-        out.put_u8(FORMAT);
+        if self.level == FIRST_LEVEL {
+            out.put_u8(FORMAT);
+        } else {
+            out.put_u8(FORMAT_WITH_LEVEL);
+            out.put_u32(self.level);
+        }
         out.put_u64(self.version.epoch.0);
         out.put_u64(self.version.counter);
         out.put_u64(self.asked_by.map_or(0, |node| node.0));
@@ -68,9 +78,11 @@ impl Configuration {
     /// not zero, and no id as both voter and learner.
     pub fn decode(mut bytes: &[u8]) -> Option<Configuration> {
         let input = &mut bytes;
-        if input.try_get_u8().ok()? != FORMAT {
-            return None;
-        }
+        let level = match input.try_get_u8().ok()? {
+            FORMAT => FIRST_LEVEL,
+            FORMAT_WITH_LEVEL => Some(input.try_get_u32().ok()?).filter(|level| *level > FIRST_LEVEL)?,
+            _ => return None,
+        };
         let epoch = Epoch(input.try_get_u64().ok()?);
         let version = Zxid { epoch, counter: input.try_get_u64().ok()? };
         let asked_by = Some(NodeId(input.try_get_u64().ok()?)).filter(|node| node.0 > 0);
@@ -101,7 +113,7 @@ impl Configuration {
             let new = NodeId(input.try_get_u64().ok()?);
             replacements.push(Replacement { old: NodeId(input.try_get_u64().ok()?), new });
         }
-        let configuration = Configuration { version, asked_by, voters, learners, replacements };
+        let configuration = Configuration { version, asked_by, level, voters, learners, replacements };
         (input.is_empty() && configuration.is_valid()).then_some(configuration)
     }
 }

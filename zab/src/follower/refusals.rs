@@ -37,7 +37,8 @@ impl Follower {
             | Reason::Configuration
             | Reason::Version
             | Reason::NeverFounds
-            | Reason::FoundsWithAll => Next::Look("the leader refuses this node"),
+            | Reason::FoundsWithAll
+            | Reason::Level => Next::Look("the leader refuses this node"),
         }
     }
 }

@@ -129,6 +129,7 @@ impl Forming {
             | Reason::WrongNode
             | Reason::Configuration
             | Reason::Version
+            | Reason::Level
             | Reason::TooSoon => {}
         }
     }

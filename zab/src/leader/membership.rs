@@ -227,7 +227,7 @@ impl Leader {
         probe!("members.learner-behind", matches!(next, Err(ChangeRejection::LearnerBehind(_))));
         probe!("members.no-quorum", matches!(next, Err(ChangeRejection::NoQuorum(_))));
         let next = Configuration { asked_by, ..next? };
-        let version = self.propose(core, Kind::Membership, next.encode());
+        let version = self.propose(core, Kind::Membership, next.level(), next.encode());
         assert_eq!(version, next.version(), "the version is the zxid of the entry");
         core.notice(Notice::ChangeProposed { change: change.clone(), version });
         Ok(version)
@@ -256,6 +256,9 @@ impl Leader {
         if let Change::Promote(node) = change {
             self.check_learner(core, *node)?;
         }
+        if let Change::RaiseLevel(level) = change {
+            Self::check_level(core, *level)?;
+        }
         let ready = |voter: &Voter| {
             voter.is(core.me(), core.config.incarnation)
                 || self.followers.values().any(|progress| progress.is(voter) && progress.is_serving())
@@ -266,6 +269,29 @@ impl Leader {
             return Err(ChangeRejection::NoQuorum(missing));
         }
         Ok(next)
+    }
+
+    /// Checks that every member is connected and supports a feature level (protocol.md 5.14).
+    fn check_level(core: &Core, level: u32) -> Result<(), ChangeRejection> {
+        let (mut absent, mut unsupported) = (Vec::new(), Vec::new());
+        for Voter { node, incarnation, .. } in core.configuration().members() {
+            let hellos = core.links.values().filter_map(|link| link.hello.as_ref());
+            let mut hellos = hellos.filter(|it| it.node == node && Some(it.incarnation) == incarnation);
+            let levels = if node == core.me() {
+                Some(core.config.levels)
+            } else {
+                hellos.next().map(|first| hellos.fold(first.levels, |all, it| all.and(it.levels)))
+            };
+            match levels {
+                None => absent.push(node),
+                Some(levels) if !levels.contains(level) => unsupported.push((node, levels)),
+                Some(_) => {}
+            }
+        }
+        if absent.is_empty() && unsupported.is_empty() {
+            return Ok(());
+        }
+        Err(ChangeRejection::Level { absent, unsupported })
     }
 
     /// Checks that a learner that is to be promoted is up to date.

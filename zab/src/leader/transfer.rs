@@ -134,9 +134,9 @@ impl Leader {
         };
         self.transfer = None;
         core.notice(Notice::TransferTakenBack { why });
-        for (id, payload) in self.proposals.take_waiting() {
+        for (id, level, payload) in self.proposals.take_waiting() {
             probe!("transfer.resumes-with-proposals");
-            let zxid = self.propose(core, Kind::Command, payload);
+            let zxid = self.propose(core, Kind::Command, level, payload);
             core.effects.push(Effect::Proposed { id, zxid });
         }
     }
@@ -167,7 +167,7 @@ impl Leader {
 
     /// Rejects the proposals that wait for the end of a transfer: another leader may propose them.
     pub(super) fn reject_waiting(&mut self, core: &mut Core) {
-        for (id, _) in self.proposals.take_waiting() {
+        for (id, ..) in self.proposals.take_waiting() {
             probe!("transfer.rejects-waiting");
             core.effects.push(Effect::Rejected { id, why: Rejection::NotLeader });
         }

@@ -6,12 +6,18 @@ use super::{FollowerStatus, PendingChange, Phase, WaitsFor, Zab};
 use crate::{
     configuration::Configuration,
     effect::Role,
+    levels::FIRST_LEVEL,
     message::LogEntry,
     space::DiskSpace,
     types::{EnsembleId, Epoch, NodeId, Zxid},
 };
 
 impl Zab {
+    /// The feature level of the genesis.
+    pub fn founding_level(&self) -> u32 {
+        self.core.founding.as_ref().map_or(FIRST_LEVEL, |founding| founding.genesis.level)
+    }
+
     /// The role of this node.
     pub fn role(&self) -> Role {
         match &self.phase {

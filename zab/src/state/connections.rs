@@ -6,6 +6,7 @@ use core::cmp::Ordering;
 use super::{Core, Link};
 use crate::{
     effect::{Effect, Notice},
+    levels::Levels,
     message::{Hello, Message, Reason},
     types::{Epoch, Incarnation, LinkId, NodeId, Ticks},
 };
@@ -83,8 +84,17 @@ impl Core {
             addresses: self.config.addresses.clone(),
             voters: if ensemble.is_some() { Vec::new() } else { self.config.voters.clone() },
             configuration: self.configuration().version(),
+            levels: self.config.levels,
+            level: ensemble.map(|_| self.configuration().level()),
         };
         self.send(link, Message::Hello(hello));
+    }
+
+    /// Whether each end supports the feature level of the other one's ensemble (protocol.md 5.14).
+    fn supports(&self, hello: &Hello) -> bool {
+        let own = self.ensemble().map(|_| self.configuration().level());
+        let supports = |levels: Levels, level: Option<u32>| level.is_none_or(|level| levels.contains(level));
+        supports(self.config.levels, hello.level) && supports(hello.levels, own)
     }
 
     /// Accepts a Hello, or refuses the connection and returns false.
@@ -99,6 +109,8 @@ impl Core {
             Some(Reason::WrongNode)
         } else if hello.ensemble.is_some() && self.ensemble().is_some() && hello.ensemble != self.ensemble() {
             Some(Reason::OtherEnsemble)
+        } else if !self.supports(&hello) {
+            Some(Reason::Level)
         } else if !self.configurations.contains(hello.node)
             && !self.is_later(hello.configuration)
             && hello.ensemble.is_some() == self.ensemble().is_some()
@@ -112,8 +124,11 @@ impl Core {
                 self.refuse(link, reason);
                 return false;
             }
-            let (dialled, Hello { node, expected, addresses, .. }) = (state.dialled, hello);
-            self.notice(Notice::HelloRefused { dialled, expected, node, addresses, reason });
+            let (dialled, Hello { node, expected, addresses, levels, level, .. }) = (state.dialled, hello);
+            self.notice(match reason {
+                Reason::Level => Notice::LevelsDiffer { peer: node, addresses, levels, level },
+                reason => Notice::HelloRefused { dialled, expected, node, addresses, reason },
+            });
             self.send(link, Message::Refuse(reason));
             self.close(link);
             return false;

@@ -9,8 +9,8 @@ use gometa_testkit::{
     text::{name, name_or_none, role},
 };
 use gometa_zab::{
-    Addresses, Candidate, Change, DesiredRole, DiskSpace, EnsembleId, Epoch, Event, HardState, Incarnation,
-    Kind, LEVEL, Learner, LogEntry, Message, NodeId, Round, Vote, VoteState, Zab, Zxid,
+    Addresses, Candidate, Change, DesiredRole, DiskSpace, EnsembleId, Epoch, Event, FIRST_LEVEL, HardState,
+    Incarnation, Kind, Learner, LogEntry, Message, NodeId, Round, Vote, VoteState, Zab, Zxid,
 };
 
 use super::ensemble::Zabs;
@@ -275,6 +275,7 @@ impl Scripted for Zabs {
                     events.push(Event::Propose {
                         id: self.next_proposal,
                         payload: Bytes::from(text),
+                        level: FIRST_LEVEL,
                         may_wait: true,
                     });
                 }
@@ -414,7 +415,7 @@ impl Zabs {
                 entries.push(LogEntry {
                     zxid: Zxid::new(epoch, counter),
                     kind: Kind::Command,
-                    level: LEVEL,
+                    level: FIRST_LEVEL,
                     payload,
                 });
             }
@@ -466,7 +467,7 @@ fn forged(
             let previous = zxid()?;
             let zxid = Zxid { epoch: epoch()?, counter: previous.counter + 1 };
             let payload = Bytes::from(payload.unwrap_or_default());
-            let entry = LogEntry { zxid, kind: Kind::Command, level: LEVEL, payload };
+            let entry = LogEntry { zxid, kind: Kind::Command, level: FIRST_LEVEL, payload };
             Message::Propose { epoch: epoch()?, previous, entries: vec![entry], commit: 0 }
         }
         other => return Err(format!("cannot forge {other}").into()),

@@ -116,7 +116,11 @@ impl Zabs {
         self.configured = ids.iter().map(|id| voter(id, None)).collect();
         let recorded: Vec<Voter> =
             ids.iter().zip(first..).map(|(id, own)| voter(id, Some(Incarnation(own)))).collect();
-        let genesis = Genesis { ensemble: EnsembleId { id: 0xA11, history: 1 }, voters: recorded };
+        let genesis = Genesis {
+            ensemble: EnsembleId { id: 0xA11, history: 1 },
+            voters: recorded,
+            level: gometa_zab::FIRST_LEVEL,
+        };
         let founding = (!unformed).then_some(Founding { genesis, sealed: true });
         for (id, own) in ids.iter().zip(first..) {
             self.insert(*id, Incarnation(own), founding.clone());
@@ -188,6 +192,7 @@ impl Zabs {
             seed: u128::from(id.0 * 1_000 + node.boot),
             timeouts: Timeouts::from_ms(100, 1_000),
             bounds,
+            levels: gometa_zab::Levels::SUPPORTED,
             never_founds: node.never_founds,
             founds_with_quorum: false,
         };
@@ -320,6 +325,7 @@ impl Zabs {
                 let why = match why {
                     Rejection::NotLeader => "it does not lead",
                     Rejection::Full => "too much is in flight",
+                    Rejection::Level => "its ensemble does not have the feature level",
                 };
                 (Topic::Story, format!("{me} rejects a proposal: {why}"))
             }

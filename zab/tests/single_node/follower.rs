@@ -1,8 +1,8 @@
 //! A follower: answers, refusals and timeouts.
 
 use gometa_zab::{
-    Bounds, Effect, Epoch, Event, HardState, Hello, Kind, LEVEL, LinkId, LogEntry, Message, NodeId, Reason,
-    Rejection, Role, VoteState, Write, Zxid,
+    Bounds, Effect, Epoch, Event, FIRST_LEVEL, HardState, Hello, Kind, LinkId, LogEntry, Message, NodeId,
+    Reason, Rejection, Role, VoteState, Write, Zxid,
 };
 
 use super::solo::{
@@ -302,17 +302,17 @@ fn entries_follow_each_other_without_a_gap_and_their_epochs_do_not_fall() {
 #[test]
 fn an_entry_that_this_build_does_not_know_stops_the_node() {
     for (kind, level, known) in [
-        (Kind::Command, LEVEL, true),
-        (Kind::Command, LEVEL - 1, true),
-        (Kind::Command, LEVEL + 1, false),
-        (Kind::Membership, LEVEL + 1, false),
-        (Kind::Unknown(9), LEVEL, false),
+        (Kind::Command, FIRST_LEVEL, true),
+        (Kind::Command, FIRST_LEVEL - 1, true),
+        (Kind::Command, FIRST_LEVEL + 1, false),
+        (Kind::Membership, FIRST_LEVEL + 1, false),
+        (Kind::Unknown(9), FIRST_LEVEL, false),
     ] {
         let mut solo = node(&[]);
         let link = solo.serves(3, 5);
         let odd = LogEntry { kind, level, ..entry(5, 2, 100) };
         let effects = solo.receive(link, propose(5, Zxid::ZERO, vec![entry(5, 1, 100), odd]));
-        let needs = format!("needs feature level {level}, this program supports level {LEVEL}");
+        let needs = format!("needs feature level {level}, this program supports feature level {FIRST_LEVEL}");
         assert_eq!(stop_reason(&effects).is_none(), known);
         assert!(
             stop_reason(&effects).is_none_or(|why| why.contains("log entry (5, 2)") && why.contains(&needs))

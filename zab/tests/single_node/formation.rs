@@ -450,6 +450,8 @@ fn the_hello_of_a_forming_node_names_its_configuration() {
         addresses: Addresses { message: "n1".to_owned(), ..Addresses::default() },
         voters: voters(3, false),
         configuration: Zxid::ZERO,
+        levels: gometa_zab::Levels::SUPPORTED,
+        level: None,
     };
     assert_eq!(sent(&effects, link), [Message::Hello(own)]);
     assert!(!solo.zab.votes(), "it has no vote before the ensemble is formed");

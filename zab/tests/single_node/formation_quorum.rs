@@ -28,7 +28,7 @@ fn dialled(solo: &mut Solo, peer: u64) -> LinkId {
 /// The genesis of an author, of so many voters, of which only these are recorded.
 fn partial(ensemble: EnsembleId, count: u64, recorded: &[u64]) -> Genesis {
     let voters = (1..=count).map(|node| voter(node, recorded.contains(&node))).collect();
-    Genesis { ensemble, voters }
+    Genesis { ensemble, voters, level: gometa_zab::FIRST_LEVEL }
 }
 
 fn foundings(effects: &[Effect]) -> Vec<Founding> {

@@ -562,7 +562,12 @@ fn a_leadership_that_ends_fails_its_barriers_and_writes_its_proposals() {
     let refusal = Message::RefuseEpoch { accepted: Epoch(epoch.0 + 1), leader: None };
     let effects = solo.step(vec![
         Event::Barrier { id: 2 },
-        Event::Propose { id: 3, payload: super::solo::entry(1, 1, 100).payload, may_wait: true },
+        Event::Propose {
+            id: 3,
+            payload: super::solo::entry(1, 1, 100).payload,
+            level: gometa_zab::FIRST_LEVEL,
+            may_wait: true,
+        },
         Event::Message { link: links[0], message: refusal },
     ]);
     assert!(looking(&effects).is_some());

@@ -3,7 +3,7 @@
 use gometa_testkit::disk::Disk;
 use gometa_zab::{
     Addresses, Bounds, Change, ChangeRejection, Configuration, DesiredRole, Effect, Epoch, Event,
-    Incarnation, Kind, LEVEL, Learner, LogEntry, Message, NodeId, Role, Vote, VoteState, Zxid,
+    FIRST_LEVEL, Incarnation, Kind, Learner, LogEntry, Message, NodeId, Role, Vote, VoteState, Zxid,
 };
 
 use super::solo::{ELECTION, Solo, dials, leads, looking, member, sent, vote, voters, votes, zxid};
@@ -17,7 +17,7 @@ fn learner(node: u64) -> Learner {
 /// The entry with the configuration after a change.
 fn changed(before: &Configuration, change: &Change, at: Zxid) -> (LogEntry, Configuration) {
     let after = before.after(change, at).expect("the change is possible");
-    (LogEntry { zxid: at, kind: Kind::Membership, level: LEVEL, payload: after.encode() }, after)
+    (LogEntry { zxid: at, kind: Kind::Membership, level: FIRST_LEVEL, payload: after.encode() }, after)
 }
 
 fn request(solo: &mut Solo, change: Change) -> Vec<Effect> {

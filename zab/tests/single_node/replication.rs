@@ -41,7 +41,16 @@ fn solo(bounds: Bounds) -> (Solo, Vec<LinkId>) {
 
 fn proposals(solo: &mut Solo, count: u64) -> Vec<Effect> {
     let payload = entry(1, 1, 100).payload;
-    solo.step((0..count).map(|id| Event::Propose { id, payload: payload.clone(), may_wait: true }).collect())
+    solo.step(
+        (0..count)
+            .map(|id| Event::Propose {
+                id,
+                payload: payload.clone(),
+                level: gometa_zab::FIRST_LEVEL,
+                may_wait: true,
+            })
+            .collect(),
+    )
 }
 
 #[test]
@@ -52,7 +61,14 @@ fn entries_that_exactly_fit_are_sent_in_one_message() {
     let effects = solo.propose(9, 500);
     assert_eq!(batches(&effects, links[0]), [vec![6]]);
     let payload = entry(1, 1, 101).payload;
-    let events = (0..2).map(|id| Event::Propose { id, payload: payload.clone(), may_wait: true }).collect();
+    let events = (0..2)
+        .map(|id| Event::Propose {
+            id,
+            payload: payload.clone(),
+            level: gometa_zab::FIRST_LEVEL,
+            may_wait: true,
+        })
+        .collect();
     assert_eq!(batches(&solo.step(events), links[0]), [vec![7], vec![8]]);
 }
 

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use gometa_testkit::disk::Disk;
 use gometa_zab::{
-    Addresses, Bounds, Candidate, Config, DiskSpace, Effect, EnsembleId, Epoch, Event, Founding, Genesis,
-    HardState, Hello, Incarnation, Kind, LEVEL, LinkId, LogEntry, Message, NodeId, Notice, Reason, Role,
+    Addresses, Bounds, Candidate, Config, DiskSpace, Effect, EnsembleId, Epoch, Event, FIRST_LEVEL, Founding,
+    Genesis, HardState, Hello, Incarnation, Kind, LinkId, LogEntry, Message, NodeId, Notice, Reason, Role,
     Round, StateReport, Ticks, Timeouts, Vote, VoteState, Voter, Zab, Zxid,
 };
 
@@ -28,13 +28,13 @@ pub(crate) fn voters(count: u64, recorded: bool) -> Vec<Voter> {
 }
 
 pub(crate) fn genesis(count: u64) -> Genesis {
-    Genesis { ensemble: HOME, voters: voters(count, true) }
+    Genesis { ensemble: HOME, voters: voters(count, true), level: gometa_zab::FIRST_LEVEL }
 }
 
 /// An entry of the given size, as [`LogEntry::size`] counts it; at least 64.
 pub(crate) fn entry(epoch: u64, counter: u64, size: usize) -> LogEntry {
     let payload = Bytes::from(vec![b'x'; size - 64]);
-    LogEntry { zxid: zxid(epoch, counter), kind: Kind::Command, level: LEVEL, payload }
+    LogEntry { zxid: zxid(epoch, counter), kind: Kind::Command, level: FIRST_LEVEL, payload }
 }
 
 /// A member's disk. `log` lists epochs and the last counter of each; entries have 100 bytes. The promised and current
@@ -124,6 +124,7 @@ impl Solo {
             seed: 5,
             timeouts: Timeouts::from_ms(100, 1_000),
             bounds,
+            levels: gometa_zab::Levels::SUPPORTED,
             never_founds,
             founds_with_quorum,
         };
@@ -188,6 +189,8 @@ impl Solo {
             addresses: voter(node, false).addresses,
             voters: Vec::new(),
             configuration: Zxid::ZERO,
+            levels: gometa_zab::Levels::SUPPORTED,
+            level: Some(FIRST_LEVEL),
         }
     }
 
@@ -234,7 +237,7 @@ impl Solo {
 
     pub(crate) fn propose(&mut self, id: u64, size: usize) -> Vec<Effect> {
         let payload = entry(1, 1, size).payload;
-        self.step(vec![Event::Propose { id, payload, may_wait: true }])
+        self.step(vec![Event::Propose { id, payload, level: gometa_zab::FIRST_LEVEL, may_wait: true }])
     }
 
     pub(crate) fn role(&self) -> Role {

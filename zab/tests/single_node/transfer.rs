@@ -128,7 +128,8 @@ fn a_proposal_that_may_not_wait_is_rejected_during_a_transfer() {
     solo.propose(1, 100);
     request(&mut solo, Some(1));
     let payload = super::solo::entry(1, 1, 100).payload;
-    let effects = solo.step(vec![Event::Propose { id: 2, payload, may_wait: false }]);
+    let effects =
+        solo.step(vec![Event::Propose { id: 2, payload, level: gometa_zab::FIRST_LEVEL, may_wait: false }]);
     assert_eq!((refused(&effects), proposed(&effects)), (vec![2], vec![]));
 }
 

@@ -1,7 +1,7 @@
 //! Timeouts, sizes, ticks and epochs.
 
 use bytes::Bytes;
-use gometa_zab::{Epoch, Kind, LEVEL, LogEntry, Ticks, Timeouts, Zxid};
+use gometa_zab::{Epoch, FIRST_LEVEL, Kind, LogEntry, Ticks, Timeouts, Zxid};
 
 #[test]
 fn timeouts_are_derived_from_the_two_that_are_configured() {
@@ -33,7 +33,7 @@ fn the_size_of_an_entry_is_its_payload_and_64_bytes() {
     let entry = |length| LogEntry {
         zxid: Zxid::ZERO,
         kind: Kind::Command,
-        level: LEVEL,
+        level: FIRST_LEVEL,
         payload: Bytes::from(vec![0; length]),
     };
     assert_eq!((entry(0).size(), entry(36).size()), (64, 100));
