@@ -48,8 +48,8 @@ impl OpenSessions {
 
     /// The entries that end these sessions, behind one of the same epoch.
     pub fn end_behind(&self, before: Zxid) -> Vec<LogEntry> {
-        let sessions: Vec<u64> = self.0.iter().copied().collect();
-        let sessions = planted!(sessions, keeps_sessions_of_lost_quorum => Vec::new());
+        let sessions: Vec<u64> =
+            planted!(self.0.iter().copied().collect(), keeps_sessions_of_lost_quorum => Vec::new());
         let entry = |(number, some): (u64, &[u64])| {
             let body = Body::EndSessions(v1::EndSessions { sessions: some.to_vec() });
             LogEntry {

@@ -609,7 +609,10 @@ impl Ensemble {
             self.schedule(self.now + LIVENESS_CHECK_EVERY, Action::CheckLiveness);
             return Ok(());
         }
-        if self.oracle.recoveries() == 0 && self.has_no_quorum() && self.now >= self.faults_ended_at + QUIET_TIME {
+        if self.oracle.recoveries() == 0
+            && self.has_no_quorum()
+            && self.now >= self.faults_ended_at + QUIET_TIME
+        {
             if let Some(unanswered) = self.oracle.unanswered(self.now, DEADLINE_DEFAULT_MS) {
                 let detail = format!("n{} owes an answer: {}", unanswered.node, unanswered.detail);
                 return violation("21 eventual", detail);

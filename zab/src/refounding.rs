@@ -59,7 +59,7 @@ pub fn position(recovered: &Recovered) -> (Epoch, Zxid) {
 /// random, so that two histories which follow the same one, founded by mistake on two nodes, differ.
 pub fn next_history(history: u64, random: u32) -> u64 {
     let higher = ((history >> 32) + 1) << 32 | u64::from(random);
-    planted!(higher, keeps_history_of_lost_quorum => history, founds_lower_history => history - 1)
+    planted!(higher, keeps_history_of_lost_quorum => history, founds_lower_history => history >> 1)
 }
 
 /// Makes the records that found an ensemble anew, from what was recovered of the data directory of this node.

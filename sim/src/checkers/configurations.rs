@@ -85,7 +85,8 @@ impl Configurations {
         let all = iter::once(&self.founders[..]).chain(self.known.values().map(|known| &known.voters[..]));
         let later = version.map(|version| self.from(version));
         let has_majority = |voters: &[Directory]| {
-            let there = voters.iter().filter(|voter| nodes.contains(&voter.0) && self.directory(voter.0) == **voter);
+            let there =
+                voters.iter().filter(|voter| nodes.contains(&voter.0) && self.directory(voter.0) == **voter);
             there.count() > voters.len() / 2
         };
         match later {

@@ -43,7 +43,13 @@ impl Protocol {
 
     /// The state when a node has founded the ensemble anew, with what its disk holds then: its first `old` entries are those
     /// that it had before. All of its log is committed.
-    pub(super) fn refounded(&self, nodes: usize, node: usize, image: &Image, old: usize) -> Result<Protocol, Violation> {
+    pub(super) fn refounded(
+        &self,
+        nodes: usize,
+        node: usize,
+        image: &Image,
+        old: usize,
+    ) -> Result<Protocol, Violation> {
         let founding = image.founding.as_ref();
         Ok(Protocol {
             configurations: self.configurations.refounded(&image.log, old)?,

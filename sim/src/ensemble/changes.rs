@@ -119,7 +119,9 @@ impl Ensemble {
         }
         let all = self.faults_ended || self.machine.one_in(2);
         let nodes: Vec<NodeId> = (0..self.processes.len())
-            .filter(|other| *other != node && !self.oracle.is_left_behind(*other) && (all || self.machine.one_in(2)))
+            .filter(|other| {
+                *other != node && !self.oracle.is_left_behind(*other) && (all || self.machine.one_in(2))
+            })
             .map(node_id)
             .collect();
         self.deliver(node, Event::Zab(Zab::Hints(nodes)));
@@ -136,8 +138,10 @@ impl Ensemble {
 
     fn some_change(&mut self, configuration: &Configuration) -> Option<Change> {
         let nodes = self.processes.len();
-        let strangers: Vec<usize> =
-            (0..nodes).filter(|node| !configuration.contains(node_id(*node))).collect();
+        // Nobody adds a node that still has the data of an earlier history.
+        let is_stranger =
+            |node: &usize| !configuration.contains(node_id(*node)) && !self.oracle.is_left_behind(*node);
+        let strangers: Vec<usize> = (0..nodes).filter(is_stranger).collect();
         let learners: Vec<usize> =
             configuration.learners().iter().map(|learner| node_index(learner.node)).collect();
         let voters: Vec<usize> = configuration.voters().iter().map(|voter| node_index(voter.node)).collect();

@@ -267,10 +267,11 @@ impl Ensemble {
             logged.cloned().for_each(|entry| sessions.add_logged(entry));
             let mut entries = records.entries;
             let end = records.hard_state.current_epoch;
-            let end = entries.last().map_or(
-                gometa_zab::Zxid { epoch: end, counter: disk.durable.log.len() as u64 },
-                |entry| entry.zxid,
-            );
+            let end = entries
+                .last()
+                .map_or(gometa_zab::Zxid { epoch: end, counter: disk.durable.log.len() as u64 }, |entry| {
+                    entry.zxid
+                });
             entries.extend(sessions.end_behind(end));
             let mut writes = vec![Write::HardState(records.hard_state), Write::Founding(records.founding)];
             writes.extend((!entries.is_empty()).then_some(Write::Append(entries)));
@@ -315,17 +316,16 @@ impl Ensemble {
         for node in others {
             let founding = self.processes[node].disk.durable.founding.as_ref();
             let has_data = founding.is_some_and(|founding| founding.sealed);
-            let late = if has_data && self.recoveries.random.one_in(2) && self.may_be_revived(node) {
+            let mut wait = self.recoveries.random.below(2 * SECOND);
+            if has_data && self.recoveries.random.one_in(2) && self.may_be_revived(node) {
                 self.recoveries.revived.push(node);
                 self.step_within(SECOND, Recovering::Start(node));
-                SECOND
-            } else {
-                0
-            };
-            if !self.recoveries.random.one_in(10) {
-                let wait = late + self.recoveries.random.below(2 * SECOND);
-                self.step_after(wait, Recovering::Rejoin(node));
+                wait += SECOND;
+            } else if self.recoveries.random.one_in(10) {
+                // It never comes back.
+                continue;
             }
+            self.step_after(wait, Recovering::Rejoin(node));
         }
     }
 
