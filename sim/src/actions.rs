@@ -71,6 +71,8 @@ pub(crate) enum Action {
     Transfer,
     /// The target of a transfer crashes.
     CrashTarget { node: usize },
+    /// A majority is lost, or the operator does something then; of this recovery, by its number.
+    Recovery { number: u32, step: Recovering },
     /// A leader is deposed on purpose.
     Depose,
     /// The next step of a deposition.
@@ -79,6 +81,21 @@ pub(crate) enum Action {
     EndFaults,
     /// The liveness check.
     CheckLiveness,
+}
+
+/// A step of a recovery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Recovering {
+    /// A majority of the voters is lost.
+    Lose,
+    /// The operator compares the survivors, and founds the ensemble anew on the best one.
+    Refound,
+    /// A node starts with what it has.
+    Start(usize),
+    /// A node gets an empty directory, and joins.
+    Rejoin(usize),
+    /// The operator looks whether those that join are voters.
+    Look,
 }
 
 /// An action and its place in the order of the run.

@@ -80,6 +80,9 @@ pub const KNOBS: &[Knob] = &[
     knob("wipe", "lost data directories", |s| s.process.wipe = 0),
     knob("no-return", "nodes that never come back", |s| s.process.no_return = 0),
     knob("beyond-quorum", "more disks lost than a quorum can repair", |s| s.process.beyond_quorum = false),
+    knob("recovery", "lost majorities, after which the ensemble is founded anew", |s| {
+        s.process.recoveries = 0
+    }),
     knob("pause", "paused processes", |s| s.process.pause_every = 0),
     knob("drift", "clocks that run too fast or too slow", |s| s.process.drift = 0),
     knob("cancel", "operations that are cancelled", |s| s.workload.cancel = 0),
@@ -292,6 +295,7 @@ mod tests {
             depose_every,
             change_every,
             transfer_every,
+            recoveries,
             drift,
         } = process;
         let WorkloadSettings { clients: _, keys: _, in_flight_max: _, think: _, cancel, attempt_max_ms } =
@@ -339,6 +343,7 @@ mod tests {
             ("depose", *depose_every),
             ("change", *change_every),
             ("transfer", *transfer_every),
+            ("recovery", u64::from(*recoveries)),
             ("drift", u64::from(*drift)),
             ("cancel", u64::from(*cancel)),
             ("short-deadlines", u64::from(*attempt_max_ms)),

@@ -67,6 +67,8 @@ pub(crate) struct ClientLink {
     pub(crate) client: Option<usize>,
     pub(crate) node: usize,
     pub(crate) life: u64,
+    /// The history of the ensemble that the node belongs to, if to any when it was asked last.
+    pub(crate) history: Option<u64>,
     /// What is sent last arrives last.
     to_node: u64,
     to_client: u64,
@@ -114,6 +116,7 @@ impl ClientLinks {
             client,
             node,
             life,
+            history: None,
             to_node: 0,
             to_client: 0,
             node_open: false,
@@ -132,6 +135,13 @@ impl ClientLinks {
     pub(crate) fn request_by_hand(&mut self, client: ClientId, request: Request) -> Option<(usize, Event)> {
         let link = self.links.get(client.0 as usize).filter(|link| link.node_open)?;
         Some((link.node, Event::Request { client, request }))
+    }
+
+    /// The node at the other end of a client's connection belongs to this history.
+    pub(crate) fn set_history(&mut self, client: ClientId, history: Option<u64>) {
+        if let Some(link) = self.links.get_mut(client.0 as usize) {
+            link.history = history;
+        }
     }
 
     pub(crate) fn take_answers(&mut self, client: ClientId) -> Vec<Response> {

@@ -223,4 +223,14 @@ fault_counts! {
     deposed_minorities,
     /// Nodes established as leader again, without a restart.
     reelected_leaders,
+    /// Majorities that were lost for good.
+    lost_majorities,
+    /// Ensembles founded anew on a survivor.
+    recoveries,
+    /// Recoveries that ended in the midst of their write, and were begun again.
+    interrupted_recoveries,
+    /// Nodes that started with the data of an earlier history.
+    left_behind,
+    /// Nodes that joined a later history with an empty directory, and are voters.
+    rejoined,
 }

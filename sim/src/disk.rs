@@ -37,6 +37,7 @@
 mod batches;
 mod files;
 mod image;
+mod once;
 mod steps;
 
 use std::{

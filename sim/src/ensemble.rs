@@ -14,6 +14,7 @@ mod effects;
 mod faults;
 mod handovers;
 mod integrity;
+mod recoveries;
 mod snapshots;
 
 use std::{
@@ -30,9 +31,10 @@ use gometa_proto::{
 use gometa_store::{Store, Table as _};
 use gometa_zab::{Addresses, Incarnation, Message, Voter};
 
+use self::recoveries::Recoveries;
 use crate::{
     actions::{Action, Deposition, Scheduled},
-    checkers::{Check, Oracle, Violation, node_id, node_index},
+    checkers::{Check, Oracles, Violation, node_id, node_index},
     client_links::ClientLinks,
     counts::Counts,
     disk::Disk,
@@ -73,7 +75,7 @@ pub struct Ensemble {
     pub(crate) processes: Vec<Process>,
     pub(crate) links: ClientLinks,
     pub(crate) workload: Workload,
-    pub(crate) oracle: Oracle,
+    pub(crate) oracle: Oracles,
     pub(crate) trace: Trace,
     pub(crate) counts: Counts,
     /// Every snapshot that was made.
@@ -83,6 +85,7 @@ pub struct Ensemble {
     /// The voters that the genesis does not record are counted as lost.
     absent_noticed: bool,
     pub(crate) deposition: Option<Deposition>,
+    recoveries: Recoveries,
     /// The time of the transfer after the faults, while no leader is established since.
     pub(crate) final_transfer: Option<u64>,
     pub(crate) final_transfer_done: bool,
@@ -115,13 +118,14 @@ impl Ensemble {
             processes,
             links: ClientLinks::default(),
             workload: Workload::new(seed, nodes, settings.workload.clone()),
-            oracle: Oracle::new(nodes, founders),
+            oracle: Oracles::new(nodes, founders),
             trace: Trace::new(sink),
             counts: Counts::default(),
             snapshots: Vec::new(),
             formed: false,
             absent_noticed: false,
             deposition: None,
+            recoveries: Recoveries::new(seed, settings.process.recoveries),
             final_transfer: None,
             final_transfer_done: false,
             faults_ended: false,
@@ -390,6 +394,7 @@ impl Ensemble {
                 Ok(())
             }
             Action::CrashTarget { node } => self.crash_target(node),
+            Action::Recovery { number, step } => self.recover_from_loss(number, step),
             Action::Depose => {
                 self.depose();
                 Ok(())
@@ -527,7 +532,7 @@ impl Ensemble {
         let Some(state) = &mut process.node else { return Ok(()) };
         let idle = events.is_empty() && !state.has_more();
         if !idle {
-            self.oracle.steps(node, now, &events);
+            self.oracle.of(node).steps(node, now, &events);
         }
         let history_bytes = process.disk.table.history_bytes();
         state.set_storage(StorageStatus { history_bytes, ..StorageStatus::default() });
@@ -546,7 +551,7 @@ impl Ensemble {
     fn exchange_table(&mut self, node: usize) -> Check {
         let process = &mut self.processes[node];
         let Some(state) = &mut process.node else { return Ok(()) };
-        self.oracle.installs(node, &process.disk.table)?;
+        self.oracle.at(node).installs(node, &process.disk.table)?;
         self.counts.faults.snapshots_installed += 1;
         match Store::open(process.disk.table.clone()) {
             Ok(store) => {
@@ -599,7 +604,15 @@ impl Ensemble {
     ///
     ///     Without a quorum nothing is asked but that every request is answered in time, if only with an error.
     fn check_liveness(&mut self) -> Check {
-        if self.has_no_quorum() && self.now >= self.faults_ended_at + QUIET_TIME {
+        if self.is_recovering() {
+            self.recovers_since = self.now;
+            self.schedule(self.now + LIVENESS_CHECK_EVERY, Action::CheckLiveness);
+            return Ok(());
+        }
+        if self.oracle.recoveries() == 0
+            && self.has_no_quorum()
+            && self.now >= self.faults_ended_at + QUIET_TIME
+        {
             if let Some(unanswered) = self.oracle.unanswered(self.now, DEADLINE_DEFAULT_MS) {
                 let detail = format!("n{} owes an answer: {}", unanswered.node, unanswered.detail);
                 return violation("21 eventual", detail);
@@ -654,6 +667,9 @@ impl Ensemble {
     }
 
     fn unsettled(&self) -> Option<String> {
+        if let Some(node) = self.joining() {
+            return Some(format!("n{node} has not joined the ensemble that was founded anew"));
+        }
         if let Some(unfinished) = self.workload.unfinished() {
             return Some(unfinished);
         }
@@ -709,18 +725,20 @@ impl Ensemble {
             if !self.oracle.is_member(node) {
                 continue;
             }
-            self.oracle.compare_tables(node, &process.disk)?;
+            self.oracle.at(node).compare_tables(node, &process.disk)?;
         }
-        for (key, operations) in self.workload.histories().iter().enumerate() {
-            match history::check(operations, HISTORY_BUDGET) {
-                Verdict::Linearizable => self.counts.verified += 1,
-                Verdict::Unverified => self.counts.unverified += 1,
-                Verdict::Illegal => {
-                    let count = operations.len();
-                    return violation(
-                        "18 linearizability",
-                        format!("key {key}: no legal order of its {count} operations: {operations:?}"),
-                    );
+        for (id, of_keys) in self.workload.histories() {
+            for (key, operations) in of_keys.iter().enumerate() {
+                let first = self.recoveries.record_at_first(*id, key);
+                match history::check_from(first, operations, HISTORY_BUDGET) {
+                    Verdict::Linearizable => self.counts.verified += 1,
+                    Verdict::Unverified => self.counts.unverified += 1,
+                    Verdict::Illegal => {
+                        let count = operations.len();
+                        let detail =
+                            format!("key {key}: no legal order of its {count} operations: {operations:?}");
+                        return violation("18 linearizability", detail);
+                    }
                 }
             }
         }

@@ -281,14 +281,24 @@ fn ranks(operations: &[Operation]) -> Vec<Option<usize>> {
     ranks
 }
 
-/// Searches for a legal order of one key's operations, in at most `budget` steps.
+/// Searches for a legal order of one key's operations, in at most `budget` steps. The key is absent at first.
 pub fn check(operations: &[Operation], budget: u64) -> Verdict {
+    check_from(None, operations, budget)
+}
+
+/// The same with a key that has a value and a revision at first.
+pub fn check_from(first: Option<(u64, u64)>, operations: &[Operation], budget: u64) -> Verdict {
     let mut waiting = operations.iter().filter(|operation| operation.answer != Answer::Unknown).count();
     let mut list = List::new(operations);
     let mut ordered = vec![0u64; operations.len().div_ceil(64)];
     let mut seen: HashSet<(Vec<u64>, Key)> = HashSet::new();
     let mut taken: Vec<(usize, Key)> = Vec::new();
-    let mut key = Key::default();
+    let mut key = first.map_or_else(Key::default, |(value, revision)| Key {
+        value: Some(value),
+        revision: Some(revision),
+        behind: revision,
+        unseen: false,
+    });
     let mut at = list.0[0].next;
     let ranks = ranks(operations);
     let mut ranked = 0;

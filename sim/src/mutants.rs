@@ -227,6 +227,24 @@ mutants! {
     M120 leaves_out_deletions: "the versions of a key lack its deletions", "section 7.12, invariant 26";
     M121 leaves_out_version_at_horizon: "the versions of a key lack the one that it had at the horizon", "section 7.12, invariant 26";
     M122 keeps_ranges_of_replaced_table: "an installation does not end the reading of the next entry's ranges", "section 7.9, invariant 25";
+    M123 keeps_epoch_of_lost_quorum: "the ensemble is founded anew in an epoch that the survivor has promised already",
+        "section 5.13, invariant 27";
+    M124 keeps_history_of_lost_quorum: "the ensemble is founded anew, and its history id stays the same",
+        "section 5.13, invariant 27";
+    M125 founds_lower_history: "the ensemble is founded anew with a lower history id",
+        "section 5.13, invariant 21";
+    M126 keeps_lost_voters: "the ensemble is founded anew, and the lost voters stay members",
+        "section 5.13, invariant 21";
+    M127 removes_lost_voters_at_once: "the lost voters are removed by one entry",
+        "section 5.13, invariant 20";
+    M128 keeps_sessions_of_lost_quorum: "the ensemble is founded anew, and its sessions stay open",
+        "section 5.13, invariant 27";
+    M129 keeps_logged_sessions_of_lost_quorum:
+        "only sessions of the state end, and none that entries above it have opened", "section 5.13, invariant 27";
+    M130 compares_survivors_by_counter: "the survivor with the highest counter is founded anew, whatever its epochs",
+        "section 5.13, invariant 27";
+    M131 takes_part_in_other_history: "votes and connections of an earlier or a later history are accepted",
+        "section 5.13, invariant 27";
     L01 accepts_base_above_state: "a start accepts a log that begins above the durable state", "log rule 6";
     L02 begins_without_directory_sync: "the name of a new segment is not synced", "log rule 5";
     L03 commits_without_sync: "a batch is reported without a sync", "log rule 1";

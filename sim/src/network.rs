@@ -502,6 +502,12 @@ impl Network {
         Some(self.connections.get(connection)?.ends[1 - side].host)
     }
 
+    /// The boot of the process that has, or had, the other end of a connection.
+    pub fn life_of_peer(&self, host: usize, link: LinkId) -> Option<u64> {
+        let &(connection, side) = self.hosts[host].links.get(link.0 as usize)?;
+        Some(self.connections.get(connection)?.ends[1 - side].boot)
+    }
+
     /// Breaks every connection between two hosts.
     pub fn reset_between(&mut self, now: u64, one: usize, other: usize) {
         for connection in 0..self.connections.len() {

@@ -15,6 +15,8 @@ pub enum Stream {
     Workload,
     /// Tests of real processes.
     Tests,
+    /// Losses of a majority, and what the operator does then.
+    Recovery,
 }
 
 /// One stream of random numbers.

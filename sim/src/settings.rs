@@ -11,6 +11,8 @@ use crate::random::{Random, Stream};
 pub const SECOND: u64 = 1_000_000;
 /// What a server's node applies ahead of its table, in bytes.
 pub const UNSTORED_BYTES_MAX: usize = 32 << 20;
+/// One of this many seeds loses a majority of its voters.
+const RECOVERY_SEEDS: u64 = 16;
 /// One millisecond of virtual time.
 pub const MILLISECOND: u64 = 1_000;
 
@@ -127,6 +129,8 @@ pub struct ProcessSettings {
     pub change_every: u64,
     /// Mean time between transfers of the leadership that are requested; 0 for none.
     pub transfer_every: u64,
+    /// How often a majority of the voters is lost for good, and the ensemble founded anew.
+    pub recoveries: u32,
     /// How far a node's clock may run too fast or too slow, per million.
     pub drift: u32,
 }
@@ -295,6 +299,7 @@ impl Settings {
                 depose_every: 0,
                 change_every: 0,
                 transfer_every: 0,
+                recoveries: 0,
                 drift: 0,
             },
             workload: WorkloadSettings {
@@ -310,6 +315,31 @@ impl Settings {
 
     /// The run of a seed.
     pub fn of_seed(seed: u64) -> Settings {
+        let mut settings = Settings::without_recovery(seed);
+        let r = &mut Random::new(seed, Stream::Recovery);
+        if r.one_in(RECOVERY_SEEDS) {
+            settings.add_recoveries(r);
+        }
+        settings
+    }
+
+    /// A majority is lost in this run. Other data directories are not lost, and disks keep their promises: whether a quorum
+    /// remains is judged by what is lost.
+    fn add_recoveries(&mut self, r: &mut Random) {
+        self.nodes = r.pick(&[2, 3, 3, 5, 5, 5]);
+        self.founds_with_quorum = false;
+        let process = &mut self.process;
+        process.recoveries = r.pick(&[1, 1, 2]);
+        (process.wipe, process.no_return, process.beyond_quorum) = (0, 0, false);
+        (self.disk.damage_every, self.disk.alter_every) = (0, 0);
+        if self.nodes == 5 && r.one_in(2) {
+            // A leader that is separated with a minority goes on proposing what is never committed.
+            process.depose_every = r.between(400, 1_500) * MILLISECOND;
+        }
+    }
+
+    /// The run of a seed, but for what [`Stream::Recovery`] draws.
+    fn without_recovery(seed: u64) -> Settings {
         let mut random = Random::new(seed, Stream::Shape);
         let r = &mut random;
         let nodes = match r.below(20) {
@@ -387,6 +417,7 @@ impl Settings {
             depose_every: 0,
             change_every: 0,
             transfer_every: 0,
+            recoveries: 0,
         };
         let clients = if r.one_in(4) { r.between(7, 10) } else { r.between(3, 6) } as usize;
         let workload = WorkloadSettings {

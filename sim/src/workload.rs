@@ -6,6 +6,7 @@
 //! response it awaits, a write that may have been proposed never gets a new seq, and only a write that was certainly
 //! not applied ends as *not applied*.
 
+mod histories;
 mod keys;
 mod txns;
 
@@ -135,6 +136,8 @@ struct Client {
     next_at: u64,
     contact_at: u64,
     silent_until: u64,
+    /// The history of the ensemble that the client knows.
+    history: Option<u64>,
     /// The highest revision received.
     seen: u64,
     /// The last revision received for each key.
@@ -160,8 +163,8 @@ pub struct Workload {
     clients: Vec<Client>,
     /// Whether no new operations are started.
     draining: bool,
-    /// The operations on each key.
-    histories: Vec<Vec<Operation>>,
+    /// The operations on each key, by the history of the ensemble.
+    histories: BTreeMap<u64, Vec<Vec<Operation>>>,
     next_value: u64,
     /// Counts of the results so far.
     pub counts: WorkloadCounts,
@@ -188,6 +191,7 @@ impl Workload {
                 next_at: 0,
                 contact_at: 0,
                 silent_until: 0,
+                history: None,
                 seen: 0,
                 known: vec![0; settings.keys],
                 known_txn: txns::Known::default(),
@@ -202,7 +206,7 @@ impl Workload {
             nodes,
             clients,
             draining: false,
-            histories: vec![Vec::new(); settings.keys],
+            histories: BTreeMap::new(),
             next_value: 1,
             counts: WorkloadCounts::default(),
             settings,
@@ -240,7 +244,7 @@ impl Workload {
         for client in 0..self.clients.len() {
             for flight in std::mem::take(&mut self.clients[client].flights).into_values() {
                 if flight.attempts > 0 {
-                    self.record(now, &flight, Answer::Unknown);
+                    self.record(client, now, &flight, Answer::Unknown);
                 }
             }
         }
@@ -257,11 +261,6 @@ impl Workload {
             }
         }
         None
-    }
-
-    /// The completed operations on each key.
-    pub fn histories(&self) -> &[Vec<Operation>] {
-        &self.histories
     }
 
     fn value(&mut self) -> u64 {
@@ -399,7 +398,7 @@ impl Workload {
             let Some(flight) = self.clients[index].flights.remove(&number) else { continue };
             out.extend(flight.request.map(ClientAction::Cancel));
             if flight.attempts > 0 {
-                self.record(now, &flight, Answer::Unknown);
+                self.record(index, now, &flight, Answer::Unknown);
             }
         }
         leave
@@ -583,7 +582,7 @@ impl Workload {
                     Answer::Deleted { .. } | Answer::Missing => client.known[flight.key] = 0,
                     Answer::Unknown => {}
                 }
-                self.record(now, &flight, answer);
+                self.record(index, now, &flight, answer);
             }
             Settled::Expired { not_applied } => {
                 let Some(mut flight) = client.flights.remove(&number) else { return Ok(()) };
@@ -600,7 +599,7 @@ impl Workload {
                     self.clients[index].flights.insert(number, again);
                     return Ok(());
                 }
-                self.record(now, &flight, Answer::Unknown);
+                self.record(index, now, &flight, Answer::Unknown);
                 if scripted {
                     // The scripted write must succeed: another one, with another value, follows.
                     let call = Call::Write(Action::Set { value: self.value() });
@@ -627,25 +626,6 @@ impl Workload {
             }
         }
         Ok(())
-    }
-
-    /// Adds a completed operation to the history.
-    fn record(&mut self, now: u64, flight: &InFlight, answer: Answer) {
-        let action = match &flight.call {
-            Call::Write(action) => *action,
-            Call::Read => Action::Get,
-            Call::LocalRead { .. } | Call::Page(_) | Call::History(_) | Call::Txn(..) | Call::Setting(_) => {
-                return;
-            }
-        };
-        if answer == Answer::Unknown {
-            if action == Action::Get {
-                return;
-            }
-            self.counts.unknown += 1;
-        }
-        let operation = Operation { called: flight.called, answered: now, action, answer };
-        self.histories[flight.key].push(operation);
     }
 }
 

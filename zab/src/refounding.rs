@@ -45,10 +45,21 @@ pub fn configuration_in_force(recovered: &Recovered) -> Option<Configuration> {
     Some(latest.unwrap_or_else(|| Configuration::of_genesis(&founding.genesis)))
 }
 
+/// How much of the ensemble's log a survivor has: the last epoch that it has led or followed in, and the last entry. The
+/// survivor with the highest position is founded anew.
+pub fn position(recovered: &Recovered) -> (Epoch, Zxid) {
+    let last = recovered.boundaries.last().copied().unwrap_or(recovered.oldest);
+    planted!(
+        (recovered.hard_state.current_epoch, last),
+        compares_survivors_by_counter => (Epoch(0), Zxid { epoch: Epoch(0), counter: last.counter })
+    )
+}
+
 /// The history that follows one: higher, so that nodes and clients can tell which of the two is later. The lower half is
 /// random, so that two histories which follow the same one, founded by mistake on two nodes, differ.
-pub const fn next_history(history: u64, random: u32) -> u64 {
-    ((history >> 32) + 1) << 32 | random as u64
+pub fn next_history(history: u64, random: u32) -> u64 {
+    let higher = ((history >> 32) + 1) << 32 | u64::from(random);
+    planted!(higher, keeps_history_of_lost_quorum => history, founds_lower_history => history >> 1)
 }
 
 /// Makes the records that found an ensemble anew, from what was recovered of the data directory of this node.
@@ -66,12 +77,21 @@ pub fn refound(
     if configuration.voters().len() == 1 {
         return Err(NotRefounded::Alone);
     }
-    let epoch = Epoch(recovered.hard_state.accepted_epoch.0 + 1);
+    let accepted = recovered.hard_state.accepted_epoch;
+    let epoch = planted!(Epoch(accepted.0 + 1), keeps_epoch_of_lost_quorum => accepted);
     let mut at = recovered.boundaries.last().copied().unwrap_or(recovered.oldest);
+    probe!("refounding.accepted-epoch-above-log", accepted > at.epoch);
+    probe!("refounding.changed-members", configuration.version() > Zxid::ZERO);
     let (level, mut voters) = (configuration.level(), configuration.voters().to_vec());
+    planted!(keeps_lost_voters => voters.retain(|other| *other == voter));
     let mut entries = Vec::new();
     while let Some(other) = voters.iter().rposition(|other| *other != voter) {
-        voters.remove(other);
+        planted!(
+            {
+                voters.remove(other);
+            },
+            removes_lost_voters_at_once => voters.retain(|other| *other == voter)
+        );
         at = Zxid { epoch, counter: at.counter + 1 };
         let next = Configuration { version: at, level, ..Configuration::new(voters.clone()) };
         entries.push(LogEntry { zxid: at, kind: Kind::Membership, level, payload: next.encode() });

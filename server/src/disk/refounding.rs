@@ -1,13 +1,13 @@
 //! Founds an ensemble anew in the data directory of a stopped node, after its quorum is lost (`gometa-server -recover`).
 
-use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use gometa_log::{Log, OsDirectory};
-use gometa_proto::v1::{self, Command, command::Body};
-use gometa_store::{Space, decode_command, encode_command};
+use gometa_node::OpenSessions;
+use gometa_store::Space;
 use gometa_zab::{
-    Configuration, EnsembleId, Epoch, Incarnation, Kind, LogEntry, NodeId, NotRefounded, Recovered, Zxid,
-    configuration_in_force, next_history, refound,
+    Configuration, EnsembleId, Epoch, Incarnation, NodeId, NotRefounded, Recovered, Zxid,
+    configuration_in_force, next_history, position, refound,
 };
 use rocksdb::DB;
 
@@ -19,8 +19,6 @@ use super::{
 
 /// The bytes of the log that are read at once.
 const READ_BYTES: usize = 1 << 20;
-/// The sessions that one entry ends, so that no entry takes long to apply.
-const SESSIONS_PER_ENTRY: usize = 1_000;
 /// The memory for blocks of the state's files.
 const CACHE_BYTES: usize = 8 << 20;
 
@@ -96,8 +94,7 @@ impl Survivor {
 
     /// The last epoch that the node has led or followed in, and the last entry of its log.
     pub(crate) fn position(&self) -> (Epoch, Zxid) {
-        let last = self.recovered.boundaries.last().copied().unwrap_or(self.recovered.oldest);
-        (self.recovered.hard_state.current_epoch, last)
+        position(&self.recovered)
     }
 
     /// Whether the ensemble can be founded anew from this directory.
@@ -123,15 +120,7 @@ impl Survivor {
         let mut entries = records.entries;
         let last = entries.last().map(|entry| (entry.zxid, entry.level));
         let (at, level) = last.ok_or("no member is removed")?;
-        for (number, some) in sessions.chunks(SESSIONS_PER_ENTRY).enumerate() {
-            let body = Body::EndSessions(v1::EndSessions { sessions: some.to_vec() });
-            entries.push(LogEntry {
-                zxid: Zxid { epoch: at.epoch, counter: at.counter + 1 + number as u64 },
-                kind: Kind::Command,
-                level,
-                payload: encode_command(&Command { body: Some(body) }),
-            });
-        }
+        entries.extend(sessions.end_behind(at, level));
         // First: with damage, a start would empty a directory of which others have copies.
         self.directory.record_alone(ensemble.id).map_err(|error| error.to_string())?;
         let released = self.recovered.released;
@@ -143,30 +132,21 @@ impl Survivor {
             self.log.sync_mark()
         };
         write().map_err(|error| format!("cannot write to {}: {error}", self.directory.path().display()))?;
-        Ok(Refounded { ensemble, at, sessions: sessions.len() })
+        Ok(Refounded { ensemble, at, sessions: sessions.count() })
     }
 
-    /// All sessions that may be open at the end of the log, ascending.
-    fn sessions(&self) -> Result<Vec<u64>, String> {
-        let mut sessions = BTreeSet::new();
-        database::read_all(&self.rocks, Space::Session, |key, _| {
-            let id = <[u8; 8]>::try_from(key).map_err(|_| "the state has a session without an id")?;
-            sessions.insert(u64::from_be_bytes(id));
-            Ok(())
-        })?;
+    /// All sessions that may be open at the end of the log.
+    fn sessions(&self) -> Result<OpenSessions, String> {
+        let mut sessions = OpenSessions::default();
+        database::read_all(&self.rocks, Space::Session, |key, _| Ok(sessions.add_recorded(key)?))?;
         let (reader, end) = (self.log.reader(), self.position().1.counter);
         let mut next = self.recovered.applied + 1;
         while next <= end {
             let entries = reader.read(next, end, READ_BYTES).map_err(|error| error.to_string())?;
             let last = entries.last().ok_or_else(|| format!("the log lacks revision {next}"))?;
             next = last.zxid.counter + 1;
-            for entry in entries.into_iter().filter(|entry| entry.kind == Kind::Command) {
-                let counter = entry.zxid.counter;
-                if let Ok(Command { body: Some(Body::CreateSession(_)) }) = decode_command(entry.payload) {
-                    sessions.insert(counter);
-                }
-            }
+            entries.into_iter().for_each(|entry| sessions.add_logged(entry));
         }
-        Ok(sessions.into_iter().collect())
+        Ok(sessions)
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use gometa_zab::{Epoch, Zxid};
+use gometa_zab::{Epoch, LogEntry, Zxid};
 
 use super::{
     Check,
@@ -30,6 +30,23 @@ pub(super) struct Commits {
 }
 
 impl Commits {
+    /// A log of which everything is committed, in the epoch of its last entry, by the only voter.
+    pub(super) fn of_log(log: &[LogEntry], voter: Directory) -> Commits {
+        let log: Vec<Zxid> = log.iter().map(|entry| entry.zxid).collect();
+        let tip = log.last().copied().unwrap_or(Zxid::ZERO);
+        Commits {
+            held: BTreeMap::from([(tip.epoch.0, BTreeMap::from([(voter, tip.counter)]))]),
+            tips: BTreeMap::from([(tip.epoch.0, tip)]),
+            log,
+        }
+    }
+
+    /// The last committed entry that a log has.
+    pub(super) fn last_in(&self, image: &Image) -> Zxid {
+        let both = self.log.iter().zip(&image.log);
+        both.take_while(|(ours, entry)| **ours == entry.zxid).last().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
+    }
+
     pub(super) fn count(&self) -> u64 {
         self.log.len() as u64
     }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, iter, ops::Bound};
 
 use gometa_zab::{Configuration, DesiredRole, Genesis, Incarnation, Kind, LogEntry, Zxid};
 
-use super::{Check, ensure, leaders::Leaders, node_index};
+use super::{Check, Violation, ensure, leaders::Leaders, node_index};
 
 const NAME: &str = "20 config";
 
@@ -29,7 +29,7 @@ pub(super) struct Configurations {
     later: BTreeMap<(usize, Incarnation), u32>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Known {
     voters: Vec<Directory>,
     /// The learners, and whether each is to become a voter.
@@ -53,6 +53,45 @@ impl Configurations {
             known: BTreeMap::new(),
             directories: vec![0; nodes],
             later: BTreeMap::new(),
+        }
+    }
+
+    /// The configurations of a log with which the ensemble is founded anew on the node that has it, behind its first `old`
+    /// entries: each of the others has one voter less.
+    pub(super) fn refounded(&self, log: &[LogEntry], old: usize) -> Result<Configurations, Violation> {
+        let is_in = |version: &Zxid, log: &[LogEntry]| {
+            let at = version.counter.checked_sub(1).and_then(|at| log.get(at as usize));
+            at.is_some_and(|entry| entry.zxid == *version)
+        };
+        let mut refounded = self.clone();
+        refounded.known.retain(|version, _| is_in(version, &log[..old]));
+        for entry in log[old..].iter().filter(|entry| entry.kind == Kind::Membership) {
+            let before = refounded.known.last_key_value().map_or(Zxid::ZERO, |(version, _)| *version);
+            let known = entry.configuration().map(|configuration| refounded.indexes(&configuration));
+            let voters = refounded.voters(before);
+            let follows = known.as_ref().is_some_and(|known| {
+                known.voters.len() + 1 == voters.len() && known.voters.iter().all(|it| voters.contains(it))
+            });
+            let version = entry.zxid;
+            ensure!(follows, NAME, "{version} has the voters {known:?}, {before} before it {voters:?}");
+            refounded.known.extend(known.map(|known| (version, known)));
+        }
+        Ok(refounded)
+    }
+
+    /// Whether these nodes, with their present directories, are a majority of any configuration from this version on; `None`
+    /// for all configurations.
+    pub(super) fn can_elect(&self, version: Option<Zxid>, nodes: &[usize]) -> bool {
+        let all = iter::once(&self.founders[..]).chain(self.known.values().map(|known| &known.voters[..]));
+        let later = version.map(|version| self.from(version));
+        let has_majority = |voters: &[Directory]| {
+            let there =
+                voters.iter().filter(|voter| nodes.contains(&voter.0) && self.directory(voter.0) == **voter);
+            there.count() > voters.len() / 2
+        };
+        match later {
+            Some(mut later) => later.any(has_majority),
+            None => { all }.any(has_majority),
         }
     }
 

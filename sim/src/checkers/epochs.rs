@@ -20,6 +20,13 @@ impl Epochs {
         Epochs { durable: vec![HardState::default(); nodes] }
     }
 
+    /// What is known of nodes of which only one has a directory, with this hard state.
+    pub(super) fn of_one(nodes: usize, node: usize, state: HardState) -> Epochs {
+        let mut epochs = Epochs::new(nodes);
+        epochs.durable[node] = state;
+        epochs
+    }
+
     pub(super) fn forget(&mut self, node: usize) {
         self.durable[node] = HardState::default();
     }

@@ -8,10 +8,13 @@
 
 use std::collections::BTreeMap;
 
-use gometa_zab::{Epoch, Zxid};
+use gometa_zab::{Epoch, LogEntry, Zxid};
 
 use super::{Check, ensure};
 use crate::disk::{Disk, Image};
+
+/// The leader of an epoch that is over.
+const NOBODY: usize = usize::MAX;
 
 /// One epoch's leadership.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -29,6 +32,18 @@ pub(super) struct Leaders {
 }
 
 impl Leaders {
+    /// The leaderships that a log of entries shows, all of them established and over.
+    pub(super) fn of_log(log: &[LogEntry]) -> Leaders {
+        let mut leaders = Leaders::default();
+        let mut previous = Zxid::ZERO;
+        for LogEntry { zxid, .. } in log {
+            let leadership = Leadership { leader: NOBODY, initial: previous, established: true };
+            leaders.epochs.entry(zxid.epoch.0).or_insert(leadership);
+            previous = *zxid;
+        }
+        leaders
+    }
+
     pub(super) fn get(&self, epoch: u64) -> Option<&Leadership> {
         self.epochs.get(&epoch)
     }

@@ -30,6 +30,19 @@ pub(super) struct Registry {
 }
 
 impl Registry {
+    /// The entries of a log.
+    pub(super) fn of_log(log: &[LogEntry]) -> Registry {
+        let mut registry = Registry::default();
+        let mut previous = Zxid::ZERO;
+        for LogEntry { zxid, kind, payload, .. } in log {
+            let base = Proposals { base: previous, entries: Vec::new() };
+            let proposals = registry.epochs.entry(zxid.epoch.0).or_insert(base);
+            proposals.entries.push((*kind, payload.clone()));
+            previous = *zxid;
+        }
+        registry
+    }
+
     /// An entry is about to stand in a log, or is offered to one, behind `previous`.
     pub(super) fn admit(
         &mut self,

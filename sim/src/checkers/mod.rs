@@ -19,6 +19,7 @@
 //! | `sessions` | no session ends before its time |
 //! | `quarantines` | 22 quarantine |
 //! | `handovers` | 23 transfer |
+//! | `recoveries` | 27 recovery; an oracle for each history |
 //! | `pages` | 24 pages |
 //! | `txns` | 25 transactions |
 //! | `versions` | 26 versions |
@@ -40,6 +41,7 @@ mod model;
 mod pages;
 mod protocol;
 mod quarantines;
+mod recoveries;
 mod replies;
 mod serving;
 mod sessions;
@@ -58,6 +60,7 @@ pub(crate) use self::check::{ensure, node_index};
 pub(crate) use self::protocol::Protocol;
 pub use self::{
     check::{Check, Violation, node_id},
+    recoveries::Oracles,
     replies::Unanswered,
 };
 use self::{

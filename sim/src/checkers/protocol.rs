@@ -5,7 +5,7 @@ use bytes::Bytes;
 use gometa_zab::{EnsembleId, Epoch, Founding, Incarnation, Kind, LogEntry, Message, Vote, Write, Zxid};
 
 use super::{
-    Check,
+    Check, Violation,
     commits::Commits,
     configurations::{Configurations, Directory},
     durability, ensure,
@@ -39,6 +39,45 @@ impl Protocol {
             commits: Commits::default(),
             epochs: Epochs::new(nodes),
         }
+    }
+
+    /// The state when a node has founded the ensemble anew, with what its disk holds then: its first `old` entries are those
+    /// that it had before. All of its log is committed.
+    pub(super) fn refounded(
+        &self,
+        nodes: usize,
+        node: usize,
+        image: &Image,
+        old: usize,
+    ) -> Result<Protocol, Violation> {
+        let founding = image.founding.as_ref();
+        Ok(Protocol {
+            configurations: self.configurations.refounded(&image.log, old)?,
+            ensemble: founding.map(|founding| founding.genesis.ensemble),
+            registry: Registry::of_log(&image.log),
+            leaders: Leaders::of_log(&image.log),
+            commits: Commits::of_log(&image.log, self.configurations.directory(node)),
+            epochs: Epochs::of_one(nodes, node, image.hard_state),
+        })
+    }
+
+    /// The last committed entry that a log has.
+    pub(super) fn last_committed_in(&self, image: &Image) -> Zxid {
+        self.commits.last_in(image)
+    }
+
+    /// The voters of the latest committed configuration that have their directories, and their number.
+    pub(super) fn present_voters(&self) -> (Vec<usize>, usize) {
+        let voters = self.configurations.voters(self.committed_configuration());
+        let present = voters.iter().filter(|voter| self.configurations.directory(voter.0) == **voter);
+        (present.map(|voter| voter.0).collect(), voters.len())
+    }
+
+    /// Whether these nodes, with their present directories, can elect a leader: by any configuration, or by the latest
+    /// committed one and those above it.
+    pub(super) fn can_elect(&self, nodes: &[usize], by_any: bool) -> bool {
+        let version = (!by_any).then(|| self.committed_configuration());
+        self.configurations.can_elect(version, nodes)
     }
 
     /// The version of the latest committed configuration.

@@ -70,6 +70,11 @@ pub(super) struct Replies {
 }
 
 impl Replies {
+    /// Nobody has asked yet; every read that is not local shows at least this revision.
+    pub(super) fn shown(revision: u64) -> Replies {
+        Replies { shown: revision, ..Replies::default() }
+    }
+
     pub(super) fn asked(&mut self, now: u64, node: usize, client: u64, request: &Request) {
         if let Some(context) = &request.write {
             let shown = self.shown;

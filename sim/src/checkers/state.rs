@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use gometa_proto::v1::{KeyRecord, SessionRecord};
 use gometa_store::{Decoded, Found, Space, Store, Table};
-use gometa_zab::Kind;
+use gometa_zab::{Kind, LogEntry};
 use prost::Message;
 
 use super::{Check, Violation, ensure, model::Model};
@@ -31,6 +31,15 @@ impl State {
             Err(error) => panic!("an empty table opens: {error}"),
         };
         State { view, store, hashes: vec![0], model: Model::default() }
+    }
+
+    /// The state that a log makes.
+    pub(super) fn of_log(log: &[LogEntry]) -> Result<State, Violation> {
+        let mut state = State::new();
+        for entry in log {
+            state.commit(entry.zxid.counter, entry.kind, &entry.payload)?;
+        }
+        Ok(state)
     }
 
     pub(super) fn model(&self) -> &Model {

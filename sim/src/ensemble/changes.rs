@@ -57,10 +57,15 @@ impl Ensemble {
         let Some(state) = &self.processes[node].node else { return };
         let configuration = state.configuration().clone();
         let Some(operation) = self.some_request(&configuration) else { return };
+        let deadline_ms = self.machine.between(50, 5_000) as u32;
+        self.ask_for(node, operation, deadline_ms);
+    }
+
+    /// An operator asks a node for this.
+    pub(super) fn ask_for(&mut self, node: usize, operation: Operation, deadline_ms: u32) {
         self.trace.line(self.now, Some(node), || format!("is asked by an operator for {operation:?}"));
         let id = self.counts.faults.member_requests + 1;
         self.counts.faults.member_requests = id;
-        let deadline_ms = self.machine.between(50, 5_000) as u32;
         let request = Request { id, deadline_ms, operation: Some(operation.clone()), ..Request::default() };
         self.asked.insert(id, operation);
         self.deliver(node, Event::Request { client: OPERATOR, request });
@@ -109,18 +114,20 @@ impl Ensemble {
     /// The operator tells a node of nodes that may know the leader; after the faults, of all. One that joins needs this;
     /// so does a founder that lost its directory, or was absent, and whose file lists only nodes that were removed since.
     pub(crate) fn hint(&mut self, node: usize) {
-        if !self.processes[node].is_up() {
+        if !self.processes[node].is_up() || self.oracle.is_left_behind(node) {
             return;
         }
         let all = self.faults_ended || self.machine.one_in(2);
         let nodes: Vec<NodeId> = (0..self.processes.len())
-            .filter(|other| *other != node && (all || self.machine.one_in(2)))
+            .filter(|other| {
+                *other != node && !self.oracle.is_left_behind(*other) && (all || self.machine.one_in(2))
+            })
             .map(node_id)
             .collect();
         self.deliver(node, Event::Zab(Zab::Hints(nodes)));
     }
 
-    fn learner(&mut self, node: usize) -> Learner {
+    fn learner(&self, node: usize) -> Learner {
         Learner {
             node: node_id(node),
             incarnation: self.processes[node].disk.incarnation,
@@ -131,8 +138,10 @@ impl Ensemble {
 
     fn some_change(&mut self, configuration: &Configuration) -> Option<Change> {
         let nodes = self.processes.len();
-        let strangers: Vec<usize> =
-            (0..nodes).filter(|node| !configuration.contains(node_id(*node))).collect();
+        // Nobody adds a node that still has the data of an earlier history.
+        let is_stranger =
+            |node: &usize| !configuration.contains(node_id(*node)) && !self.oracle.is_left_behind(*node);
+        let strangers: Vec<usize> = (0..nodes).filter(is_stranger).collect();
         let learners: Vec<usize> =
             configuration.learners().iter().map(|learner| node_index(learner.node)).collect();
         let voters: Vec<usize> = configuration.voters().iter().map(|voter| node_index(voter.node)).collect();
@@ -188,16 +197,7 @@ impl Ensemble {
             });
         }
         Some(match self.some_change(configuration)? {
-            Change::AddLearner(learner) => Operation::AddLearner(v1::AddLearner {
-                node: learner.node.0,
-                incarnation: bytes_of(learner.incarnation),
-                election_address: learner.addresses.election,
-                message_address: learner.addresses.message,
-                request_address: learner.addresses.request,
-                voter: self.machine.one_in(2),
-                level_min: 0,
-                level_max: 0,
-            }),
+            Change::AddLearner(learner) => add_learner(learner, self.machine.one_in(2)),
             Change::Promote(node) => Operation::PromoteMember(v1::PromoteMember { node: node.0, follows }),
             Change::RemoveLearner(node) | Change::RemoveVoter(node) => {
                 Operation::RemoveMember(v1::RemoveMember { node: node.0, follows })
@@ -214,6 +214,11 @@ impl Ensemble {
             | Change::SetDesiredRole { .. }
             | Change::RaiseLevel(_) => return None,
         })
+    }
+
+    /// The request of a node that joins as a voter.
+    pub(super) fn request_to_join(&self, node: usize) -> Operation {
+        add_learner(self.learner(node), true)
     }
 
     /// A leader has proposed a change.
@@ -233,6 +238,19 @@ impl Ensemble {
             | Change::RaiseLevel(_) => {}
         }
     }
+}
+
+fn add_learner(learner: Learner, voter: bool) -> Operation {
+    Operation::AddLearner(v1::AddLearner {
+        node: learner.node.0,
+        incarnation: bytes_of(learner.incarnation),
+        election_address: learner.addresses.election,
+        message_address: learner.addresses.message,
+        request_address: learner.addresses.request,
+        voter,
+        level_min: 0,
+        level_max: 0,
+    })
 }
 
 fn bytes_of(incarnation: Incarnation) -> bytes::Bytes {

@@ -28,7 +28,7 @@ impl Ensemble {
             && self.processes[node].is_up()
         {
             if let Event::Request { request, .. } = &event {
-                self.oracle.asked(self.now, node, client.0, request);
+                self.oracle.of(node).asked(self.now, node, client.0, request);
             }
             self.deliver(node, event);
         }
@@ -78,17 +78,23 @@ impl Ensemble {
         let now = self.now;
         match transit {
             ClientTransit::Dial { link } => {
-                let ClientLink { node, life, .. } = self.links.links[link];
+                let ClientLink { node, life, client, .. } = self.links.links[link];
                 let process = &self.processes[node];
-                let stands = process.is_up() && process.life == life;
+                let history = self.history_of(node);
+                let suits = client.is_none_or(|client| self.may_use(client, history));
+                let stands = process.is_up() && process.life == life && suits;
                 self.links.links[link].node_open = stands;
+                self.links.links[link].history = history;
                 let answer =
                     if stands { ClientTransit::Connected { link } } else { ClientTransit::Lost { link } };
                 self.links.toward_client(now, self.workload.random(), link, answer);
                 Ok(())
             }
             ClientTransit::Connected { link } => {
-                if let ClientLink { client: Some(client), client_open: true, .. } = self.links.links[link] {
+                if let ClientLink { client: Some(client), client_open: true, history, .. } =
+                    self.links.links[link]
+                {
+                    self.workload.learns(client, now, history);
                     self.workload.connected(client);
                 }
                 Ok(())
@@ -102,7 +108,8 @@ impl Ensemble {
                 Ok(())
             }
             ClientTransit::Response { link, response } => match self.links.links[link] {
-                ClientLink { client: Some(client), client_open: true, .. } => {
+                ClientLink { client: Some(client), client_open: true, history, .. } => {
+                    self.workload.learns(client, now, history);
                     self.workload.answered(client, now, &response)
                 }
                 ClientLink { client: None, client_open: true, .. } => {
@@ -114,14 +121,14 @@ impl Ensemble {
             ClientTransit::Request { link, request } => {
                 if let Some(node) = self.reaches(link) {
                     self.trace.line(now, Some(node), || format!("client {link} asks {request:?}"));
-                    self.oracle.asked(now, node, link as u64, &request);
+                    self.oracle.of(node).asked(now, node, link as u64, &request);
                     self.deliver(node, Event::Request { client: ClientId(link as u64), request: *request });
                 }
                 Ok(())
             }
             ClientTransit::Cancel { link, id } => {
                 if let Some(node) = self.reaches(link) {
-                    self.oracle.unasked(link as u64, Some(id));
+                    self.oracle.of(node).unasked(link as u64, Some(id));
                     self.deliver(node, Event::Cancel { client: ClientId(link as u64), id });
                 }
                 Ok(())
@@ -135,7 +142,7 @@ impl Ensemble {
             ClientTransit::Gone { link } => {
                 if let Some(node) = self.reaches(link) {
                     self.links.links[link].node_open = false;
-                    self.oracle.unasked(link as u64, None);
+                    self.oracle.of(node).unasked(link as u64, None);
                     self.deliver(node, Event::ClientGone { client: ClientId(link as u64) });
                 }
                 Ok(())

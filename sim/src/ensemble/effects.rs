@@ -23,7 +23,7 @@ impl Ensemble {
             return Ok(());
         }
         let Some(recovered) = self.recover(node)? else { return Ok(()) };
-        let joins = node >= self.voters().len();
+        let joins = node >= self.voters().len() || self.joins_anew(node);
         // The others found with all voters only.
         let founds_with_quorum = !joins && self.settings.founds_with_quorum && !self.machine.one_in(8);
         let config = {
@@ -66,13 +66,13 @@ impl Ensemble {
         self.trace
             .line(self.now, Some(node), || format!("starts, boot {}, with {recovered:?}", config.zab.boot));
         let process = &mut self.processes[node];
-        self.oracle.hardened(node, &process.disk.durable)?;
+        self.oracle.of(node).hardened(node, &process.disk.durable)?;
         if process.life > 1 {
             self.counts.restarts += 1;
         }
         let life = process.life;
         let now = process.clock.at(self.now);
-        self.oracle.starts(node, now);
+        self.oracle.of(node).starts(node, now);
         let (state, effects) = match Node::new(config, recovered, process.disk.table.clone(), now) {
             Ok(started) => started,
             Err(corrupt) => {
@@ -165,13 +165,13 @@ impl Ensemble {
             Effect::Write { token, write, released } => {
                 self.trace.mix(zab_write_digest(&write));
                 self.trace.line(now, Some(node), || format!("{token} writes {}", describe(&write)));
-                self.oracle.issues(node, &self.processes[node].disk, &write)?;
-                self.oracle.appends(node, now, &write)?;
-                self.oracle.times(node, &write, self.settings.session_timeout_ms)?;
+                self.oracle.of(node).issues(node, &self.processes[node].disk, &write)?;
+                self.oracle.at(node).appends(node, now, &write)?;
+                self.oracle.at(node).times(node, &write, self.settings.session_timeout_ms)?;
                 let process = &mut self.processes[node];
                 let installs = matches!(write, gometa_zab::Write::Install(_));
                 process.disk.issue(token, write, released);
-                self.oracle.records_released(node, &process.disk, released)?;
+                self.oracle.at(node).records_released(node, &process.disk, released)?;
                 if installs {
                     self.installing(node);
                 }
@@ -186,11 +186,11 @@ impl Ensemble {
                     format!("batch {number} applies through {}", checkpoint.applied)
                 });
                 let process = &mut self.processes[node];
-                self.oracle.ends_batch(node, checkpoint.applied, checkpoint.hash);
-                let expected = self.oracle.state_hash(checkpoint.applied);
+                self.oracle.of(node).ends_batch(node, checkpoint.applied, checkpoint.hash);
+                let expected = self.oracle.at(node).state_hash(checkpoint.applied);
                 // Whether others find it is judged otherwise.
                 let hash = expected.filter(|_| process.altered).unwrap_or(checkpoint.hash);
-                self.oracle.applies(node, &process.disk, checkpoint.applied, hash)?;
+                self.oracle.of(node).applies(node, &process.disk, checkpoint.applied, hash)?;
                 process.disk.store(number, batch);
                 self.start_table(node);
                 Ok(())
@@ -241,7 +241,7 @@ impl Ensemble {
             }
             Effect::Datagram { to, vote } => {
                 self.trace.line(now, Some(node), || format!("votes to {}: {vote:?}", to.0 as i64 - 1));
-                self.oracle.votes(node, &self.processes[node].disk, &vote)?;
+                self.oracle.at(node).votes(node, &self.processes[node].disk, &vote)?;
                 let bytes = gometa_codec::vote::encode(&vote);
                 let Some(to) = self.index(to) else {
                     return violation("simulation: effects make sense", format!("n{node} votes to {to}"));
@@ -269,9 +269,12 @@ impl Ensemble {
                 self.trace.line(now, Some(node), || {
                     format!("{link} to n{}: {}", peer.unwrap_or(usize::MAX), brief(&message))
                 });
-                self.oracle.sends(node, peer, &self.processes[node].disk, &message)?;
+                self.oracle.of(node).sends(node, peer, &self.processes[node].disk, &message)?;
                 if let Some(peer) = peer {
-                    self.oracle.orders(node, link, peer, &message)?;
+                    if self.network.life_of_peer(node, link) == Some(self.processes[peer].life) {
+                        self.oracle.keeps_apart(node, peer, &message)?;
+                    }
+                    self.oracle.of(node).orders(node, link, peer, &message)?;
                 }
                 let mut bytes = BytesMut::new();
                 if let Err(error) = gometa_codec::message::encode(&message, &mut bytes) {
@@ -289,7 +292,7 @@ impl Ensemble {
                     return violation("simulation: effects make sense", detail);
                 }
                 self.trace.line(now, Some(node), || format!("closes {link}"));
-                self.oracle.closes(node, link);
+                self.oracle.of(node).closes(node, link);
                 self.network.close(now, node, link);
                 self.processes[node].inbox.retain(|event| {
                     !matches!(event, gometa_node::Event::Zab(gometa_zab::Event::Closed { link: closed }) if *closed == link)
@@ -305,9 +308,10 @@ impl Ensemble {
                 self.trace.line(now, Some(node), || format!("answers client {}: {response:?}", client.0));
                 // What it has applied is written to the table later; it cannot be more than this.
                 let applied = self.processes[node].disk.durable.log.len() as u64;
-                let applied = applied.min(self.oracle.committed());
+                let applied = applied.min(self.oracle.at(node).committed());
                 let response = self.withhold(node, response);
-                self.oracle.answers(node, applied, client.0, &response)?;
+                self.oracle.of(node).answers(node, applied, client.0, &response)?;
+                self.links.set_history(client, self.history_of(node));
                 self.links.respond(now, self.workload.random(), client, response);
                 Ok(())
             }
@@ -324,7 +328,7 @@ impl Ensemble {
             }
             Effect::SessionsShort { .. } => Ok(()),
             Effect::View(view) => {
-                let check = self.oracle.shows(node, &view);
+                let check = self.oracle.at(node).shows(node, &view);
                 self.processes[node].view = view;
                 check
             }
@@ -337,7 +341,8 @@ impl Ensemble {
                     self.counts.faults.reelected_leaders += u64::from(process.led);
                     process.led = true;
                 }
-                self.oracle.plays(node, role, &self.processes[node].disk)
+                self.oracle.is_fit_for(node, role)?;
+                self.oracle.of(node).plays(node, role, &self.processes[node].disk)
             }
             Effect::Notice(notice) => self.notice(node, notice),
             Effect::Quarantine(fault) => self.quarantine(node, fault),
@@ -349,28 +354,28 @@ impl Ensemble {
         self.trace.line(self.now, Some(node), || format!("{notice:?}"));
         match notice {
             Notice::Discovered { epoch, last } => {
-                self.oracle.discovered(node, epoch, last, &self.processes[node].disk)
+                self.oracle.of(node).discovered(node, epoch, last, &self.processes[node].disk)
             }
             Notice::Established { epoch, last } => {
                 self.check_final_transfer(true)?;
-                self.oracle.established_by(node, epoch, last)
+                self.oracle.of(node).established_by(node, epoch, last)
             }
             Notice::TransferBegun { why, .. } => {
                 self.defers(node, why);
                 let clock = self.processes[node].clock.at(self.now);
-                self.oracle.begins_transfer(node, clock, self.now);
+                self.oracle.of(node).begins_transfer(node, clock, self.now);
                 Ok(())
             }
             Notice::TransferTakenBack { .. } | Notice::TransferRejected { .. } => {
                 if let Notice::TransferTakenBack { .. } = notice {
                     self.counts.faults.transfers_taken_back += 1;
-                    self.oracle.ends_transfer(node);
+                    self.oracle.of(node).ends_transfer(node);
                 }
                 self.end_final_transfer();
                 Ok(())
             }
             Notice::Looking { .. } => {
-                self.oracle.ends_transfer(node);
+                self.oracle.of(node).ends_transfer(node);
                 Ok(())
             }
             Notice::HandedOver { epoch, target, last } => self.handed_over(node, epoch, target, last),
@@ -444,7 +449,7 @@ impl Ensemble {
             self.counts.faults.dropped_syncs += u64::from(done.dropped);
             self.trace.mix(done.token.0);
             self.trace.line(self.now, Some(node), || format!("{} is durable", done.token));
-            self.oracle.hardened(node, &self.processes[node].disk.durable)?;
+            self.oracle.of(node).hardened(node, &self.processes[node].disk.durable)?;
             self.notice_formation();
             if done.installed.is_some() {
                 self.processes[node].installed = done.installed;

@@ -28,6 +28,7 @@ impl Ensemble {
         self.next(process.depose_every, Action::Depose);
         self.next(process.change_every, Action::Change);
         self.next(process.transfer_every, Action::Transfer);
+        self.schedule_loss();
         if self.settings.process.early_crashes {
             // While the ensemble forms, which takes a moment only.
             for _ in 0..4 {
@@ -431,7 +432,7 @@ impl Ensemble {
         self.network.host_down(self.now, node, power_lost);
         let gone = self.links.node_down(self.now, self.workload.random(), node, power_lost);
         for client in gone {
-            self.oracle.unasked(client, None);
+            self.oracle.of(node).unasked(client, None);
         }
         if planned {
             self.start_later(node);

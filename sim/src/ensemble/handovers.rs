@@ -86,7 +86,7 @@ impl Ensemble {
         });
         let holds = judged.map(|target| self.processes[target].disk.durable.last() >= last);
         let election = self.settings.election_ms * MILLISECOND;
-        self.oracle.hands_over(node, (epoch, last), (clock, election), holds)?;
+        self.oracle.of(node).hands_over(node, (epoch, last), (clock, election), holds)?;
         if self.final_transfer.is_some() {
             self.final_transfer = Some(self.now);
         }

@@ -126,7 +126,7 @@ impl Ensemble {
         let process = &self.processes[node];
         let checkpoint = process.disk.table.checkpoint();
         process.altered
-            && (self.oracle.state_hash(checkpoint.applied) != Some(checkpoint.hash)
+            && (self.oracle.at(node).state_hash(checkpoint.applied) != Some(checkpoint.hash)
                 || !sum_holds(&process.disk.table))
     }
 
@@ -150,7 +150,7 @@ impl Ensemble {
             // A later write of the key may have replaced the altered record.
             Fault::Damaged => (true, &mut self.counts.faults.quarantines_damaged),
             Fault::Diverged(majority) => (
-                self.oracle.state_hash(majority.counter) == Some(majority.hash),
+                self.oracle.at(node).state_hash(majority.counter) == Some(majority.hash),
                 &mut self.counts.faults.quarantines_diverged,
             ),
         };
@@ -159,7 +159,7 @@ impl Ensemble {
         }
         *count += 1;
         self.recovers_since = self.now;
-        self.oracle.goes(node);
+        self.oracle.of(node).goes(node);
         self.crash(node, false)?;
         self.wipe(node);
         self.processes[node].altered = false;

@@ -107,7 +107,13 @@ impl Core {
             || (state.dialled.is_none() && hello.expected != Some(self.me()))
         {
             Some(Reason::WrongNode)
-        } else if hello.ensemble.is_some() && self.ensemble().is_some() && hello.ensemble != self.ensemble() {
+        } else if hello.ensemble.is_some()
+            && self.ensemble().is_some()
+            && planted!(
+                hello.ensemble != self.ensemble(),
+                takes_part_in_other_history => hello.ensemble.map(|it| it.id) != self.ensemble().map(|it| it.id)
+            )
+        {
             Some(Reason::OtherEnsemble)
         } else if !self.supports(&hello) {
             Some(Reason::Level)

@@ -29,7 +29,10 @@ impl Core {
         let is_member = self.configurations.contains(vote.sender);
         let known = is_member && self.configurations.contains(vote.candidate.node);
         if vote.ensemble.is_none()
-            || vote.ensemble != self.ensemble()
+            || planted!(
+                vote.ensemble != self.ensemble(),
+                takes_part_in_other_history => vote.ensemble.map(|it| it.id) != self.ensemble().map(|it| it.id)
+            )
             || vote.sender == self.me()
             || !(known || self.is_later(vote.configuration))
         {
@@ -70,7 +73,9 @@ impl Core {
             self.notice(Notice::OtherEnsemble { peer: vote.sender, theirs, ours });
         }
         let looks = matches!(vote.state, VoteState::Looking | VoteState::Seeking);
+        probe!("vote.of-later-history", theirs.id == ours.id && theirs.history > ours.history);
         if theirs.id == ours.id && theirs.history < ours.history && looks {
+            probe!("vote.of-earlier-history");
             let candidate = self.candidate();
             self.send_vote(vote.sender, VoteState::Looking, candidate, None);
         }
