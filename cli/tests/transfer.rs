@@ -644,6 +644,12 @@ async fn an_output_of_etcd_without_values_replaces_none() {
         said.contains("write it without --keys-only") && said.ends_with("; nothing is imported\n"),
         "{said}"
     );
+    // Without the option, it is named.
+    let output = run(&["import", &name], b"", |request| panic!("{request:?}")).await;
+    assert!(
+        text(&output.stderr).ends_with("\n  for the output of etcdctl, add --from-etcd-json\n"),
+        "{output:?}"
+    );
     // Standard input is sent while it is read: its keys may have empty values.
     let mut store = Store::default();
     let output = run_on(&mut store, &[&arguments[..], &["-"]].concat(), &output_of_etcd[..]).await;

@@ -124,6 +124,9 @@ impl Import {
             Failure::Call(error) if error.outcome() == Outcome::Unknown && !self.only_new => {
                 Some("repeat the import: it sets the keys that are imported once more".to_owned())
             }
+            _ if format == records::Format::Lines && message.contains("unknown field `header`") => {
+                Some("for the output of etcdctl, add --from-etcd-json".to_owned())
+            }
             _ => None,
         };
         let mut fields = Map::new();
