@@ -593,7 +593,7 @@ async fn keys_of_etcd_are_imported() {
                 (Some(0), "20 keys imported\n"),
                 "{output:?}"
             );
-            let warning = "gometa: 1 key had a lease in etcd: they are imported without it, and stay\n";
+            let warning = "gometa: leases are not imported: 1 key had one in etcd\n";
             assert_eq!(text(&output.stderr), warning);
             let long = store.keys.remove(&b"long"[..]).unwrap();
             assert!(long.len() == 400 && long.starts_with(b"VPKTvC3DM23JtnAQLuawCWT9bFq3x10p"), "{long:?}");
@@ -629,6 +629,33 @@ async fn an_output_of_etcd_that_is_cut_is_refused() {
     assert_eq!((output.status.code(), store.writes), (Some(2), 3), "{output:?}");
     let said = text(&output.stderr);
     assert!(said.contains(limit) && said.ends_with("; kvs[0] to kvs[2] are imported\n"), "{said}");
+}
+
+#[tokio::test]
+async fn an_output_of_etcd_without_values_replaces_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let output_of_etcd = b"{\"header\":{},\"kvs\":[{\"key\":\"YQ==\"},{\"key\":\"Yg==\"}],\"count\":2}";
+    let name = file(directory.path(), output_of_etcd);
+    let arguments = ["import", "--from-etcd-json"];
+    let output = run(&[&arguments[..], &[&name]].concat(), b"", |request| panic!("{request:?}")).await;
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(
+        said.contains("write it without --keys-only") && said.ends_with("; nothing is imported\n"),
+        "{said}"
+    );
+    // Without the option, it is named.
+    let output = run(&["import", &name], b"", |request| panic!("{request:?}")).await;
+    assert!(
+        text(&output.stderr).ends_with("\n  for the output of etcdctl, add --from-etcd-json\n"),
+        "{output:?}"
+    );
+    // Standard input is sent while it is read: its keys may have empty values.
+    let mut store = Store::default();
+    let output = run_on(&mut store, &[&arguments[..], &["-"]].concat(), &output_of_etcd[..]).await;
+    assert_eq!((output.status.code(), store.writes), (Some(0), 2), "{output:?}");
+    let warning = "gometa: no value in 2 keys: an output of etcdctl with --keys-only has none\n";
+    assert_eq!(text(&output.stderr), warning);
 }
 
 #[tokio::test]

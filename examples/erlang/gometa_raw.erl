@@ -16,7 +16,7 @@
 -export([history/2, history/3, range/2, range/3, scan/2, scan/3, count/2, count/3, delete_prefix/2, delete_prefix/3]).
 -export([txn/2, txn/3]).
 -export([settings/1, settings/2, set_setting/3, set_setting/4]).
--export([status/1, status/2, view/1, view/2, cancel/2, kinds/0]).
+-export([status/1, status/2, view/1, view/2, history_id/1, history_id/2, cancel/2, kinds/0]).
 -export([membership/1, membership/2, promote_member/2, promote_member/3, remove_member/2, remove_member/3]).
 -export([replace_member/3, replace_member/4]).
 -export([cancel_promotion/2, cancel_promotion/3, transfer_leadership/2, transfer_leadership/3]).
@@ -369,6 +369,14 @@ view(Client, Options) ->
     call(Client, #{name => members}, Options, fun(Call) ->
         #{view := View} = connected(Call, none),
         View
+    end).
+
+%% The id of the ensemble's history, which becomes higher when the ensemble is founded anew.
+history_id(Client) -> history_id(Client, #{}).
+history_id(Client, Options) ->
+    call(Client, #{name => history_id}, Options, fun(Call) ->
+        #{ensemble := Ensemble} = connected(Call, none),
+        #{history => number(2, fields(Ensemble))}
     end).
 
 %% Requests about the members. A change is idempotent by what it names: if the answer was lost, make it again.
@@ -938,7 +946,7 @@ dial_first(Addresses, #{dialing := Dialing, health := Health, tries := Tries} = 
             Hello = [uint(1, 1), uint(2, 1), blob(3, string:slice(Name, 0, 16)), blob(4, "1"),
                      [blob(5, Ensemble) || Ensemble =/= <<>>]],
             Client = self(),
-            Pid = spawn_link(fun() -> connection_start(Client, Address, Hello, Timeout) end),
+            Pid = spawn_link(fun() -> connection_start(Client, Address, Ensemble, Hello, Timeout) end),
             Known = health(Address, State),
             State#{dialing := Dialing#{Pid => Address}, next_dial := now_ms() + ?STAGGER, tries := Tries + 1,
                    health := Health#{Address => Known#{tried := Tries + 1}}}
@@ -1025,7 +1033,7 @@ split(Address) ->
 
 %% ---------------------------------------------------------------------------------------------- one connection
 
-connection_start(Client, Address, Hello, Timeout) ->
+connection_start(Client, Address, Ensemble, Hello, Timeout) ->
     {Host, Port} = split(Address),
     {Target, Family} = case inet:parse_address(Host) of
         {ok, IP} when tuple_size(IP) =:= 8 -> {IP, [inet6]};
@@ -1050,6 +1058,8 @@ connection_start(Client, Address, Hello, Timeout) ->
     end,
     ok = inet:setopts(Socket, [{packet_size, maps:get(frame_max, Limits)}, {active, once}]),
     {_, Said} = Answer,
+    %% Such a node may join a later history of the ensemble on this connection, without the client's knowledge.
+    Ensemble =/= <<>> andalso bytes(2, Said) =:= <<>> andalso end_with("the node belongs to no ensemble yet"),
     Client ! {welcomed, self(), #{address => Address, limits => Limits, view => to_view(message(6, Said)),
                                   ensemble => bytes(2, Said)}},
     connection(#{client => Client, socket => Socket, limits => Limits,

@@ -25,7 +25,7 @@ import time
 
 from gometa_messages import (
     KINDS, LASTING, VARINT, Compare, Deleted, DeletedRange, Entry, GometaError, Guard, KeyHistory, KeyVersion,
-    Member, MemberRecord, MembersChanged, Membership, MembersVersion, NodeStatus, Op, Page, Peer, Range, Setting,
+    Member, MemberRecord, MembersChanged, Membership, MembersVersion, Message, NodeStatus, Op, Page, Peer, Range, Setting,
     Snapshot, StopAdvice, Storage, Transacted, View, Written, blob, fixed64, uint, varint,
 )
 from gometa_wire import KEEPALIVE_INTERVAL, PROTOCOL, Connection, addresses, checked, jitter
@@ -319,6 +319,11 @@ class Client:
     def view(self, timeout=None, cancel=None):
         """Role, leader and members, from the latest View of the connected node."""
         return self._run("members", timeout, cancel, False, lambda call: self._connected(call).view)
+
+    def history_id(self, timeout=None, cancel=None):
+        """The id of the ensemble's history, which becomes higher when the ensemble is founded anew."""
+        known = self._run("history id", timeout, cancel, False, lambda call: self._connected(call).ensemble)
+        return Message(known).uint(2)
 
     def members(self, **how):
         """The members, as known to the connected node."""
@@ -750,6 +755,10 @@ class Client:
         self._wake.set()
 
     def _dialed(self, address, result):
+        if not isinstance(result, GometaError) and self._ensemble and not result.ensemble:
+            # It may join a later history of the ensemble on this connection, without the client's knowledge.
+            result.end("the node belongs to no ensemble yet")
+            result = GometaError("Unavailable", f"{address}: the node belongs to no ensemble yet")
         with self._lock:
             self._dialing.discard(address)
             self._next_dial = 0.0

@@ -135,7 +135,7 @@ pub fn describe_lost_quorum(lost: &[String], absent: usize, voters: usize) -> St
     format!(
         "{} of {voters} voters have lost their data directories ({}){absent}: the others are no majority, so they cannot \
          know what was acknowledged, and no leader can be elected; keep all directories, and recover from the loss of the \
-         quorum, see \"Losing a majority\" in docs/operations.md",
+         quorum, see docs/recovery.md",
         lost.len(),
         lost.join(", ")
     )

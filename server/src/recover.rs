@@ -22,11 +22,22 @@ use crate::{
 /// The time for a member to answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Founds the ensemble anew, and prints what to do next. `source` names the flag, `consent` is its value.
+/// The flag, as it was given.
+pub(crate) struct Asked<'a> {
+    /// Its value.
+    pub(crate) consent: &'a str,
+    /// Its name.
+    pub(crate) source: &'a str,
+    /// Whether a configuration file was given.
+    pub(crate) configured: bool,
+}
+
+/// Founds the ensemble anew, and prints what to do next.
 ///
 /// # Errors
 /// One line: why nothing was changed, or a failed write.
-pub(crate) fn run(config: &ServerConfig, consent: &str, source: &str) -> Result<(), String> {
+pub(crate) fn run(config: &ServerConfig, asked: &Asked<'_>) -> Result<(), String> {
+    let Asked { consent, source, configured } = *asked;
     logging::abort_on_panic();
     let dir = config.data_dir.display().to_string();
     let survivor = Survivor::open(&config.data_dir, config.node)?;
@@ -34,6 +45,10 @@ pub(crate) fn run(config: &ServerConfig, consent: &str, source: &str) -> Result<
     let (Some(ensemble), Some(configuration)) = (survivor.ensemble(), survivor.configuration()) else {
         return Err(refusal(NotRefounded::NotFounded, &dir));
     };
+    if !configured {
+        // The usual addresses are not those of this node, nor are its peers known.
+        check_address(&configuration, survivor.node(), &config.announced.message.text)?;
+    }
     let own = Own { ensemble, position: survivor.position() };
     let (epoch, last) = own.position;
     let mut text = String::new();
@@ -58,6 +73,18 @@ pub(crate) fn run(config: &ServerConfig, consent: &str, source: &str) -> Result<
          3. Clients learn once that the history has changed: revisions and sessions of the old one mean nothing.\n",
         ensemble.history, config.announced.request.text
     ))
+}
+
+/// Fails if the ensemble has recorded another address of this node than the one that it has without a configuration file.
+fn check_address(configuration: &Configuration, node: NodeId, own: &str) -> Result<(), String> {
+    let recorded = configuration.members().into_iter().find(|member| member.node == node);
+    match recorded.map(|member| member.addresses.message.clone()) {
+        Some(recorded) if recorded != own => Err(format!(
+            "the ensemble knows this node as {recorded}, and without a configuration file it is {own}: name its file with \
+             -config; nothing was changed"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Why an ensemble is not founded anew from this directory.

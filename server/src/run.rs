@@ -67,7 +67,12 @@ pub fn run() -> ExitCode {
     let done = match (&args.inspect, &args.recover) {
         (Some(dir), _) => inspect::run(dir, &args),
         (None, Some(consent)) => configurations(&args).and_then(|configs| {
-            configs.iter().try_for_each(|config| recover::run(config, consent, &args.source("recover")))
+            let asked = recover::Asked {
+                consent,
+                source: &args.source("recover"),
+                configured: args.config.is_some(),
+            };
+            configs.iter().try_for_each(|config| recover::run(config, &asked))
         }),
         (None, None) => serve(&args).and_then(|end| match end {
             End::Requested => Ok(()),

@@ -631,6 +631,8 @@ static void obey(char *text)
         answer(line.number, "ok");
     } else if (strcmp(line.verb, "cancel") == 0) {
         cancel_call(&line);
+    } else if (strcmp(line.verb, "history_id") == 0) {
+        answer_history_id(line.number, client_of(&line));
     } else if (strcmp(line.verb, "bench") == 0) {
         start_bench(&line);
     } else if (strcmp(line.verb, "scan") != 0 && strcmp(line.verb, "digest") != 0 &&

@@ -8,6 +8,9 @@ main(_) ->
     ok = io:setopts([binary, {encoding, latin1}]),
     %% The calls in flight by their number: the process, and the reference that cancels the call.
     calls = ets:new(calls, [named_table, public]),
+    %% The peers and the options of each client; those clients whose ensemble was founded anew.
+    opened = ets:new(opened, [named_table, public]),
+    outdated = ets:new(outdated, [named_table, public]),
     say([<<"client raw-erlang">>]),
     read(#{}).
 
@@ -24,6 +27,7 @@ take(Number, <<"open">>, #{<<"client">> := Client, <<"peers">> := Peers} = Field
     case gometa_raw:start_link(Peers, timeout(Fields)) of
         {ok, Opened} ->
             say([Number, <<"ok">>]),
+            ets:insert(opened, {Client, Peers, timeout(Fields)}),
             Clients#{Client => Opened};
         {error, Error} ->
             answer(Number, {error, Error}),
@@ -37,7 +41,8 @@ take(Number, <<"cancel">>, #{<<"call">> := Call}, Clients) ->
     [gometa_raw:cancel(Pid, Ref) || {_, Pid, Ref} <- ets:lookup(calls, Call)],
     say([Number, <<"ok">>]),
     Clients;
-take(Number, Verb, #{<<"client">> := Client} = Fields, Clients) ->
+take(Number, Verb, #{<<"client">> := Client} = Fields, Before) ->
+    Clients = opened_again(Client, Before),
     Opened = maps:get(Client, Clients),
     Ref = make_ref(),
     Options = (maps:merge(timeout(Fields), guard(Fields)))#{cancel => Ref},
@@ -45,11 +50,23 @@ take(Number, Verb, #{<<"client">> := Client} = Fields, Clients) ->
         receive go -> ok end,
         Answer = call(Verb, Opened, Fields, Options),
         ets:delete(calls, Number),
+        [ets:insert(outdated, {Client, Opened}) || {error, #{kind := history_changed}} <- [Answer]],
         answer(Number, Answer)
     end),
     ets:insert(calls, {Number, Pid, Ref}),
     Pid ! go,
     Clients.
+
+%% Replaces a client of an earlier history, as its documentation says. Other calls in flight go on with the old one.
+opened_again(Client, Clients) ->
+    #{Client := Current} = Clients,
+    case ets:take(outdated, Client) of
+        [{Client, Current}] ->
+            [{Client, Peers, Options}] = ets:lookup(opened, Client),
+            {ok, Again} = gometa_raw:start_link(Peers, Options),
+            Clients#{Client := Again};
+        _ -> Clients
+    end.
 
 timeout(#{<<"timeout_ms">> := Timeout}) -> #{timeout => binary_to_integer(Timeout)};
 timeout(_) -> #{}.
@@ -103,6 +120,8 @@ call(<<"set_setting">>, Client, #{<<"setting">> := Name} = Fields, Options) ->
     gometa_raw:set_setting(Client, Name, Value, Options);
 call(<<"status">>, Client, _, Options) ->
     gometa_raw:status(Client, Options);
+call(<<"history_id">>, Client, _, Options) ->
+    gometa_raw:history_id(Client, Options);
 call(<<"members">>, Client, _, Options) ->
     gometa_raw:view(Client, Options);
 call(<<"membership">>, Client, _, Options) ->
@@ -226,6 +245,8 @@ answer(Number, {ok, #{deleted := Deleted}}) ->
     say([Number, <<"ok">>, pair(deleted, Deleted)]);
 answer(Number, {ok, #{role := Role, applied_revision := Applied, keys := Keys, storage := #{log_bytes := Log}}}) ->
     say([Number, <<"ok">>, pair(role, Role), pair(applied_revision, Applied), pair(keys, Keys), pair(log_bytes, Log)]);
+answer(Number, {ok, #{history := History}}) ->
+    say([Number, <<"ok">>, pair(history, History)]);
 answer(Number, {ok, #{leader := Leader, members := Members}}) ->
     say([Number, <<"ok">>, pair(members, length(Members)), pair(leader, Leader)]);
 answer(Number, {ok, #{membership := Membership, changed := Changed}}) ->

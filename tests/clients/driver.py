@@ -290,6 +290,12 @@ def open_client(clients, line, kind):
         write(f"{line.number} ok")
 
 
+def answer_history_id(client, line):
+    """Answers with the id of the history that the client knows, which needs no call."""
+    known = client.history_id
+    write(f"{line.number} ok" if known is None else f"{line.number} ok history={known}")
+
+
 def call(client, line):
     name, arguments, keywords = line.arguments()
     try:
@@ -355,6 +361,8 @@ def main():
         elif line.verb == "close":
             clients[line["client"]].close()
             write(f"{line.number} ok")
+        elif line.verb == "history_id":
+            answer_history_id(clients[line["client"]], line)
         elif line.verb == "bench":
             threads.submit(bench, clients[line["client"]], line)
         else:

@@ -6,7 +6,7 @@ import time
 
 import gometa
 
-from driver import READS, Digest, Line, failed, open_client, said, write
+from driver import READS, Digest, Line, answer_history_id, failed, open_client, said, write
 
 
 async def call(client, line):
@@ -81,6 +81,8 @@ async def main():
         elif line.verb == "close":
             await clients[line["client"]].close()
             write(f"{line.number} ok")
+        elif line.verb == "history_id":
+            answer_history_id(clients[line["client"]], line)
         else:
             work = bench if line.verb == "bench" else call
             if work is call:

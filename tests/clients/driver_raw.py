@@ -31,6 +31,8 @@ class Driver:
     def __init__(self):
         self._lock = threading.Lock()
         self._clients, self._cancels = {}, {}
+        # The peers and the options of each client; clients of earlier histories.
+        self._opened, self._outdated = {}, []
 
     def say(self, line):
         with self._lock:
@@ -73,6 +75,8 @@ class Driver:
                 f"retryable={str(error.retryable).lower()}",
                 f"outcome={error.outcome}",
             ]
+            if error.kind == "HistoryChanged":
+                self.open_again(arguments[0])
             if error.actual_revision is not None:
                 words.append(f"actual_revision={error.actual_revision}")
             self.say(" ".join([number, "error", *words, f"message={error.message.encode().hex()}"]))
@@ -84,10 +88,21 @@ class Driver:
 
     def open(self, client, peers, how):
         self._clients[client] = Client(peers, **how)
+        self._opened[client] = peers, how
         return []
 
+    def open_again(self, outdated):
+        """Replaces a client of an earlier history, as its documentation says, for later calls."""
+        with self._lock:
+            for number, client in self._clients.items():
+                if client is outdated:
+                    peers, how = self._opened[number]
+                    self._clients[number] = Client(peers, **how)
+                    # Other calls in flight use it.
+                    self._outdated.append(outdated)
+
     def end(self):
-        for client in self._clients.values():
+        for client in [*self._clients.values(), *self._outdated]:
             client.close()
 
     def do_close(self, client, _fields, _how):
@@ -172,6 +187,9 @@ class Driver:
             f"keys={status.keys}",
             f"log_bytes={status.storage.log_bytes}",
         ]
+
+    def do_history_id(self, client, _fields, how):
+        return [f"history={client.history_id(**how)}"]
 
     def do_members(self, client, _fields, how):
         view = client.view(**how)

@@ -84,4 +84,20 @@ static void answer_history(const char *number, const gometa_future_t *future, bo
     gometa_history_free(history);
 }
 
+/* The id of the history that the client knows, without a call. */
+static void answer_history_id(const char *number, const gometa_client_t *client)
+{
+    gometa_error_t *error = NULL;
+    uint64_t history = 0;
+    if (gometa_client_history_id(client, &history, &error) != GOMETA_OK) {
+        fail("line %s: %s", number, gometa_error_message(error));
+    }
+    begin();
+    printf("%s ok", number);
+    if (history != 0) {
+        printf(" history=%" PRIu64, history);
+    }
+    end();
+}
+
 #endif

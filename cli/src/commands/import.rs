@@ -59,11 +59,11 @@ impl Import {
         let stopped = flight.send_all(incoming).await;
         if flight.leases > 0 {
             let count = keys(flight.leases);
-            // If standard error cannot be written, the warning is lost.
-            let _ = writeln!(
-                io::stderr(),
-                "gometa: {count} had a lease in etcd: they are imported without it, and stay"
-            );
+            warn(&format!("leases are not imported: {count} had one in etcd"));
+        }
+        if self.from_etcd_json && flight.progress.keys() > 0 && !flight.has_value {
+            let count = keys(flight.progress.keys());
+            warn(&format!("no value in {count}: an output of etcdctl with --keys-only has none"));
         }
         if let Some(fault) = stopped {
             return Err(self.failed(&name, format, fault, &flight));
@@ -124,6 +124,9 @@ impl Import {
             Failure::Call(error) if error.outcome() == Outcome::Unknown && !self.only_new => {
                 Some("repeat the import: it sets the keys that are imported once more".to_owned())
             }
+            _ if format == records::Format::Lines && message.contains("unknown field `header`") => {
+                Some("for the output of etcdctl, add --from-etcd-json".to_owned())
+            }
             _ => None,
         };
         let mut fields = Map::new();
@@ -134,6 +137,11 @@ impl Import {
         fields.insert("possibly_through".to_owned(), extent.possible.into());
         Failure::Explained(Box::new(Explained { cause, message, advice, fields }))
     }
+}
+
+/// Writes a warning. If standard error cannot be written, it is lost.
+fn warn(message: &str) {
+    let _ = writeln!(io::stderr(), "gometa: {message}");
 }
 
 /// How far an import has come, in positions of records.
@@ -214,6 +222,8 @@ struct Flight {
     progress: Progress,
     /// The number of imported keys that had a lease.
     leases: u64,
+    /// Whether an imported key has a value that is not empty.
+    has_value: bool,
 }
 
 impl Flight {
@@ -227,6 +237,7 @@ impl Flight {
             extent: Extent::default(),
             progress: Progress::new(io::stderr().is_terminal()),
             leases: 0,
+            has_value: false,
         }
     }
 
@@ -298,6 +309,7 @@ impl Flight {
                 self.extent.acknowledged(record.position);
                 self.progress.count(record.size());
                 self.leases += u64::from(record.has_lease);
+                self.has_value |= !record.set.value.is_empty();
                 Ok(())
             }
             Err(error) => {

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, io::Write, time::Duration};
 
-use gometa_client::{Client, Error, Layout, NodeStatus, PeerStatus, Role, printable};
+use gometa_client::{Client, EnsembleId, Error, Layout, NodeStatus, PeerStatus, Role, printable};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -103,6 +103,35 @@ fn counts(node: &NodeStatus, leader: &NodeStatus) -> bool {
     node.votes && (node.node == leader.node || follows())
 }
 
+/// The ensemble of most of the nodes that answer, in its latest history: nodes that were left behind in an earlier one may be
+/// more.
+fn ensemble_of_most<'a>(answered: &BTreeMap<&str, &'a NodeStatus>) -> Option<&'a Option<EnsembleId>> {
+    let id = |of: &NodeStatus| of.ensemble.as_ref().map(|ensemble| ensemble.id.clone());
+    let supporters = |of: &NodeStatus| answered.values().filter(|other| id(other) == id(of)).count();
+    let history = |of: &NodeStatus| of.ensemble.as_ref().map(|ensemble| ensemble.history);
+    let most = answered.values().max_by_key(|status| (supporters(status), history(status)))?;
+    Some(&most.ensemble)
+}
+
+/// The note of a node that does not belong to the reported ensemble.
+fn stranger(address: &str, status: &NodeStatus, ensemble: Option<&EnsembleId>) -> String {
+    let node = hex(status.node);
+    match (&status.ensemble, ensemble) {
+        (Some(theirs), Some(ours)) if theirs.id == ours.id => format!(
+            "{address} was left behind with history {}, as node {node}: stop it, move its data directory away, and start \
+             it with -join",
+            theirs.history
+        ),
+        (None, _) => format!("{address} belongs to no ensemble yet, as node {node}"),
+        _ => format!("{address} belongs to another ensemble, as node {node}"),
+    }
+}
+
+/// Bytes as hex digits.
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A node's id as text.
 fn hex(id: u64) -> String {
     format!("{id:016x}")
@@ -149,6 +178,10 @@ struct Row {
 
 #[derive(Serialize, Debug)]
 struct Report {
+    /// The id of the ensemble, 32 hex digits. Null if it is not formed.
+    ensemble: Option<String>,
+    /// The id of its history. Null if it is not formed.
+    history: Option<u64>,
     /// The leader's request address.
     leader: Option<String>,
     /// The number of nodes that answer.
@@ -179,10 +212,7 @@ impl Report {
             .iter()
             .filter_map(|(address, answer)| Some((address.as_str(), answer.as_ref().ok()?)))
             .collect();
-        // The ensemble of most of the nodes that answer.
-        let supporters =
-            |of: &NodeStatus| answered.values().filter(|other| other.ensemble == of.ensemble).count();
-        let ensemble = &answered.values().max_by_key(|status| supporters(status))?.ensemble;
+        let ensemble = ensemble_of_most(&answered)?;
         let ours = |status: &NodeStatus| status.ensemble == *ensemble;
         let own: Answers = answers
             .iter()
@@ -208,7 +238,7 @@ impl Report {
         }
         let mut notes = Vec::new();
         for (address, status) in answered.iter().filter(|(_, status)| !ours(status)) {
-            notes.push(format!("{address} belongs to another ensemble, as node {}", hex(status.node)));
+            notes.push(stranger(address, status, ensemble.as_ref()));
         }
         for address in named.iter().filter(|address| rows.iter().all(|row| row.address != **address)) {
             if let Some(Err(error)) = answers.get(address) {
@@ -233,6 +263,8 @@ impl Report {
             None => "no writes and no linearizable reads".to_owned(),
         };
         Some(Self {
+            ensemble: ensemble.as_ref().map(|ensemble| digits(&ensemble.id)),
+            history: ensemble.as_ref().map(|ensemble| ensemble.history),
             leader: leader.map(|row| row.address.clone()),
             answering: rows.len() - missing.len(),
             members: rows.len(),
@@ -290,7 +322,7 @@ impl Row {
             applied_revision: Some(status.applied_revision),
             oldest_revision: Some(status.oldest_revision),
             lag: Some(commit.saturating_sub(status.applied_revision)),
-            state_hash: Some(status.state_hash.iter().map(|byte| format!("{byte:02x}")).collect()),
+            state_hash: Some(digits(&status.state_hash)),
             votes: status.votes,
             keys: Some(status.keys),
             sessions: Some(status.sessions),

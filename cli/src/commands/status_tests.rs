@@ -250,6 +250,38 @@ fn nodes_of_other_ensembles_are_noted_and_not_counted() {
 }
 
 #[test]
+fn the_latest_history_is_reported_however_many_nodes_were_left_behind() {
+    let mut founder = status(1);
+    founder.peers.clear();
+    let later = founder.ensemble.as_mut().unwrap();
+    later.history = 7;
+    let mut answers = answers(&[2, 3]);
+    answers.insert(ADDRESSES[0].to_owned(), Ok(founder));
+    let report = Report::new(&answers, &[]).unwrap();
+    assert_eq!((report.leader.as_deref(), report.voters, report.may_fail), (Some(ADDRESSES[0]), 1, Some(0)));
+    assert_eq!((report.history, report.members), (Some(7), 1));
+    assert_eq!(report.ensemble, Some("01".repeat(16)));
+    assert_eq!(report.notes.len(), 2, "{:?}", report.notes);
+    assert!(
+        report.notes[0].starts_with("127.0.0.1:6003 was left behind with history 0"),
+        "{:?}",
+        report.notes
+    );
+    // A node that is to join belongs to none yet.
+    let mut empty = status(2);
+    empty.ensemble = None;
+    let mut founder = status(1);
+    founder.peers.clear();
+    let answers = Answers::from(
+        [(ADDRESSES[0], Ok(founder)), (ADDRESSES[1], Ok(empty))]
+            .map(|(address, answer)| (address.to_owned(), answer)),
+    );
+    let report = Report::new(&answers, &[]).unwrap();
+    assert_eq!((report.voters, report.up_to_date), (1, 1));
+    assert!(report.notes[0].starts_with("127.0.0.1:6003 belongs to no ensemble yet"), "{:?}", report.notes);
+}
+
+#[test]
 fn default_peers_that_are_not_members_are_not_noted() {
     let mut single = status(1);
     single.peers.clear();

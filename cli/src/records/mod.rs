@@ -104,7 +104,18 @@ fn check(mut file: &File, format: Format, sender: &mpsc::Sender<Item>) -> Result
     if format == Format::Lines || !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Ok(());
     }
-    records(file, format, &mut |_| if sender.is_closed() { Err(Stop::Closed) } else { Ok(()) })?;
+    let (mut count, mut has_value) = (0_u64, false);
+    records(file, format, &mut |record| {
+        count += 1;
+        has_value |= !record.set.value.is_empty();
+        if sender.is_closed() { Err(Stop::Closed) } else { Ok(()) }
+    })?;
+    if count > 0 && !has_value {
+        // Such an output does not tell that it has no values, and the values that exist would be replaced.
+        let message = "none of its keys has a value: write it without --keys-only; if all values are empty, import it \
+                       from standard input";
+        return Err(Fault::of_text(None, message));
+    }
     file.rewind().map_err(|error| Fault::of_input(None, error))
 }
 

@@ -88,7 +88,16 @@ impl Joining {
             let status = client.status().await.map_err(|error| error.to_string())?;
             let same = status
                 .ensemble
+                .as_ref()
                 .is_none_or(|theirs| theirs.id == own.id.to_be_bytes()[..] && theirs.history == own.history);
+            let later = |theirs: &gometa_client::EnsembleId| {
+                theirs.id == own.id.to_be_bytes()[..] && theirs.history > own.history
+            };
+            if status.ensemble.as_ref().is_some_and(later) {
+                return Err("the ensemble was founded anew, and the data directory of this node is of its earlier history: \
+                            move it away, and start with an empty one"
+                    .to_owned());
+            }
             if !same {
                 return Err("the data directory of this node belongs to another ensemble: to join this one, start with an \
                             empty directory"

@@ -283,6 +283,11 @@ func call(ctx context.Context, client *gometa.Client, line command) (string, err
 		status, err := client.Status(ctx)
 		return fmt.Sprintf("role=%s applied_revision=%d keys=%d log_bytes=%d", status.Role, status.AppliedRevision,
 			status.Keys, status.Storage.LogBytes), err
+	case "history_id":
+		if history := client.HistoryID(); history != 0 {
+			return fmt.Sprintf("history=%d", history), nil
+		}
+		return "", nil
 	case "members":
 		members, err := client.Members(ctx)
 		return fmt.Sprintf("members=%d leader=%s", len(members.Members), members.Leader), err

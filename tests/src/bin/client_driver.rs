@@ -209,6 +209,10 @@ async fn call(opened: Opened, line: &Line) -> anyhow::Result<Said> {
                 status.applied_revision, status.keys, status.storage.log_bytes
             )
         }),
+        "history_id" => {
+            let known = client.history_id().map(|history| format!(" history={history}"));
+            Ok(format!("ok{}", known.unwrap_or_default()))
+        }
         "members" => client.view().await.map(|view| {
             format!("ok members={} leader={}", view.members.len(), view.leader.unwrap_or_default())
         }),

@@ -1,13 +1,19 @@
 //! An ensemble that clients reach through proxies, and its faults, all of which can be undone.
 
-use std::{collections::BTreeSet, net::SocketAddr, pin::pin, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    pin::pin,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use gometa_client::{Client, ErrorKind};
+use gometa_client::{Client, ErrorKind, NodeStatus, Role};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::proxy::Proxy;
-use crate::{ensemble::Ensemble, impostors::Impostors, wait::PATIENCE};
+use crate::{ensemble::Ensemble, impostors::Impostors, program::program, wait::PATIENCE};
 
 /// The timeout of the observer's reads.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -111,6 +117,7 @@ impl Cluster {
                 self.paused.insert(leader);
             }
             "resume" => self.resume(),
+            "found-anew" => self.found_anew().await?,
             "cut-connections" => self.ensemble.all().into_iter().for_each(|node| self.proxy.cut(node)),
             _ => anyhow::bail!("there is no fault {name}"),
         }
@@ -166,6 +173,38 @@ impl Cluster {
         for node in killed {
             self.ensemble.ready(node).await;
         }
+    }
+
+    /// Stops all nodes, founds the ensemble anew from one of them, and lets the others join it with empty directories. Ends
+    /// the withholding of answers: those that are withheld are dropped.
+    async fn found_anew(&mut self) -> anyhow::Result<()> {
+        let running: Vec<usize> =
+            self.ensemble.all().into_iter().filter(|node| !self.killed.contains(node)).collect();
+        // Nodes that follow no leader cannot converge: then the one that is left has everything.
+        if running.len() > 1 {
+            self.ensemble.converged(&running).await;
+        }
+        let founder = *running.first().context("all nodes are killed")?;
+        running.iter().for_each(|node| self.kill(*node));
+        self.proxy.release();
+        let mut recovery = tokio::process::Command::new(program("gometa-server"));
+        recovery.args(["-recover=yes-lose-unreplicated-writes", "-config=node.json"]).stdin(Stdio::null());
+        let output = recovery.current_dir(self.ensemble.directory(founder)).kill_on_drop(true).output();
+        let output = timeout(PATIENCE, output).await.context("the recovery does not end")??;
+        anyhow::ensure!(output.status.success(), "{output:?}");
+        self.ensemble.restart(founder).await;
+        for node in self.ensemble.others(founder) {
+            self.ensemble.wipe(node);
+            let mut command = Command::new(program("gometa-server"));
+            command.args([format!("-join={}", self.ensemble.request(founder)), "-voter".to_owned()]);
+            self.ensemble.spawn_with(node, command);
+        }
+        for node in self.ensemble.others(founder) {
+            let votes = |status: &NodeStatus| status.votes && status.role == Role::Following;
+            self.ensemble.status_when(node, "is a voter", votes).await;
+        }
+        self.killed.clear();
+        Ok(())
     }
 
     fn resume(&mut self) {

@@ -62,7 +62,9 @@ impl Default for Commands {
             program: program("gometa"),
             clients: Mutex::default(),
             room: Arc::new(Semaphore::new(PROCESSES_MAX)),
-            without: ["cancel", "close", "bench", "many", "zero-bytes", "range"].map(str::to_owned).into(),
+            without: ["cancel", "close", "bench", "many", "memory", "zero-bytes", "range"]
+                .map(str::to_owned)
+                .into(),
         }
     }
 }
@@ -133,6 +135,8 @@ impl Commands {
             arguments.push("txn".into());
             arguments.extend(read_options(line).into_iter().chain(guarded));
             input = script(line)?.into_bytes();
+        } else if line.verb == "history_id" {
+            arguments.push("status".into());
         } else if line.verb == "settings" {
             arguments.push("settings".into());
         } else if line.verb == "set_setting" {
@@ -322,6 +326,11 @@ fn answer(line: &Line, status: Option<i32>, out: &[u8], err: &[u8]) -> anyhow::R
     // If a comparison does not hold, that is a result, with a status of its own, which a failed guard has too.
     if line.verb == "txn" && (status == Some(0) || (status == Some(OTHERWISE) && !out.is_empty())) {
         return Ok(Answer::Ok(transacted(out, status == Some(0))?));
+    }
+    if line.verb == "history_id" && !out.is_empty() {
+        let value: Value = serde_json::from_slice(out).context("gometa printed no JSON")?;
+        let known = value["history"].as_u64().map(|history| ("history".to_owned(), history.to_string()));
+        return Ok(Answer::Ok(known.into_iter().collect()));
     }
     // Nodes that cannot be stopped are a result, with a status of its own.
     let advice = status == Some(5) && !out.is_empty();

@@ -1,4 +1,4 @@
-//! An ensemble that has lost its quorum for ever, founded anew from a survivor (docs/operations.md, "Losing a majority").
+//! An ensemble that has lost its quorum for ever, founded anew from a survivor (docs/recovery.md).
 
 use std::{
     fs,
@@ -111,6 +111,13 @@ async fn a_survivor_of_three_founds_the_ensemble_anew_and_the_others_join_it() {
     assert!(line.contains("history"), "{line}");
     let left = ensemble.status(1).await.unwrap();
     assert_eq!((left.role, history(&left)), (Role::Looking, old.clone()));
+    // With -join, too.
+    ensemble.kill(1);
+    let mut command = Command::new(program("gometa-server"));
+    command.arg(format!("-join={}", ensemble.request(0)));
+    ensemble.spawn_with(1, command);
+    let line = ensemble.logged(1, &["WARN", "cannot join yet"]).await;
+    assert!(line.contains("of its earlier history"), "{line}");
     // A client that has lived through it learns so once, and goes on; beside that node, too.
     let error = witness.set("k/000", "again").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::HistoryChanged, "{error}");
@@ -221,6 +228,12 @@ async fn an_ensemble_that_needs_no_recovery_is_not_founded_anew() {
         let refusal = refused(&ensemble, node, flag);
         assert!(refusal.contains(CONSENT), "{refusal}");
     }
+    // Without the node's configuration file.
+    let mut command = Command::new(program("gometa-server"));
+    command.current_dir(ensemble.directory(node)).arg(CONSENT).stdin(Stdio::null());
+    let output = command.output().expect("the server can be run");
+    let refusal = text(&output.stderr);
+    assert!(!output.status.success() && refusal.contains("name its file with -config"), "{output:?}");
     let output = recover(ensemble.directory(node), "-recover=yes");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 

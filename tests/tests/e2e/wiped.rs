@@ -147,13 +147,13 @@ async fn of_two_nodes_one_wiped_is_one_too_many_and_both_say_so() {
     all.iter().for_each(|node| ensemble.kill(*node));
     ensemble.wipe(0);
     all.iter().for_each(|node| ensemble.spawn(*node));
-    let lost = ["no leader found", "1 of 2 voters have lost their data directories", "Losing a majority"];
+    let lost = ["no leader found", "1 of 2 voters have lost their data directories", "docs/recovery.md"];
     for node in &all {
         ensemble.logged(*node, &lost).await;
         // Each of them, the one that has its directory and the other one.
         let wiped = ensemble.addresses(0).message.to_string();
         let says = |detail: &str| {
-            let words = ["1 of 2 voters have lost their data directories", &wiped, "Losing a majority"];
+            let words = ["1 of 2 voters have lost their data directories", &wiped, "docs/recovery.md"];
             words.iter().all(|word| detail.contains(word))
         };
         ensemble.status_when(*node, "says that a quorum is lost", |status| says(&status.detail)).await;

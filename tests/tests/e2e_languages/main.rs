@@ -9,5 +9,6 @@
 mod c_client;
 mod c_install;
 mod c_memory;
+mod page;
 mod pages;
 mod raw;
