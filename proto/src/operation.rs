@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     ErrorKind,
-    limits::{ID_LENGTH, MEMBERS_MAX, WINDOW_MAX, advertised},
+    limits::{BACKUP_CHUNK_MAX, ID_LENGTH, MEMBERS_MAX, WINDOW_MAX, advertised},
     range::{check_consistency, check_range, invalid},
     settings::check_set_setting,
     txn::{check_key, check_txn, txn_bytes, txn_size},
@@ -195,6 +195,10 @@ operations! {
     ListMembers { name: "list members", is_write: false }
     /// Ask whether nodes can be stopped.
     SafeToStop { name: "safe to stop", is_write: false, check: check_safe_to_stop }
+    /// Begin a backup of a node's state.
+    BeginBackup { name: "begin backup", is_write: false }
+    /// Read a part of a backup.
+    ReadBackup { name: "read backup", is_write: false, check: check_read_backup }
 }
 
 /// The arguments of an operation.
@@ -235,7 +239,9 @@ impl Operation {
             | Operation::Status
             | Operation::EndSession
             | Operation::ListMembers
-            | Operation::SafeToStop => self.is_write(),
+            | Operation::SafeToStop
+            | Operation::BeginBackup
+            | Operation::ReadBackup => self.is_write(),
         }
     }
 }
@@ -421,6 +427,13 @@ fn check_safe_to_stop(question: &v1::SafeToStop) -> Result<(), Error> {
         _ => {}
     }
     question.nodes.iter().try_for_each(|node| check_node(*node))
+}
+
+fn check_read_backup(read: &v1::ReadBackup) -> Result<(), Error> {
+    match read.length as usize {
+        1..=BACKUP_CHUNK_MAX => Ok(()),
+        length => Err(invalid(&format!("{length} bytes are requested; 1 to {BACKUP_CHUNK_MAX} are allowed"))),
+    }
 }
 
 fn check_node(node: u64) -> Result<(), Error> {

@@ -13,8 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use gometa_codec::snapshot::{self, Chunk, FileKind, Manifest};
-use gometa_node::{HistoryBounds, configuration_of};
-use gometa_store::{Checkpoint, Store, Table, recompute_checkpoint};
+use gometa_node::{HistoryBounds, configuration_of, membership};
+use gometa_proto::v1;
+use gometa_store::{Checkpoint, Space, Store, Table, horizon_of, recompute_checkpoint};
 use gometa_zab::{Configuration, DiskSpace, LEVEL, Zxid};
 use tracing::{info, warn};
 
@@ -210,10 +211,53 @@ impl Outgoing {
         Ok(Some(bytes.into()))
     }
 
+    /// Reads a part of the files, one after the other in their order; fewer bytes at the end of a file. `None` if there is no
+    /// such part.
+    pub(crate) fn read_at(&mut self, offset: u64, length: usize) -> Result<Option<Bytes>, DiskError> {
+        let mut offset = offset;
+        for (index, file) in self.files.iter().enumerate() {
+            if offset < file.length {
+                return self.read(index, offset, length);
+            }
+            offset -= file.length;
+        }
+        Ok(None)
+    }
+
+    /// What is in it, for people.
+    pub(crate) fn contents(&self) -> Result<Contents, DiskError> {
+        let rocks = database::open_read_only(&self.path, &self.path)?;
+        let damaged = |what: String| DiskError::damaged(&self.path, what);
+        let (mut sessions, mut horizon) = (0, 0);
+        database::read_all(&rocks, Space::Session, |_, _| {
+            sessions += 1;
+            Ok(())
+        })
+        .map_err(damaged)?;
+        database::read_all(&rocks, Space::History, |_, record| {
+            horizon = horizon_of(record).map_err(|error| error.to_string())?;
+            Ok(())
+        })
+        .map_err(damaged)?;
+        let configuration = database::configuration(&rocks).map_err(damaged)?;
+        let members = configuration.map(|configuration| membership(&configuration, u64::MAX).members);
+        Ok(Contents { sessions, horizon, members })
+    }
+
     /// Reads every record, and compares their sum with the checkpoint's.
     pub(crate) fn verify(&self, snapshots: &Snapshots) -> Result<(), String> {
         snapshots.verify(&self.path, self.checkpoint)
     }
+}
+
+/// What is in a checkpoint, for people.
+pub(crate) struct Contents {
+    /// The number of sessions.
+    pub(crate) sessions: u64,
+    /// The revision from which the history is complete.
+    pub(crate) horizon: u64,
+    /// The members; `None` if the genesis is in force in it.
+    pub(crate) members: Option<Vec<v1::MemberRecord>>,
 }
 
 impl Drop for Outgoing {
