@@ -251,8 +251,7 @@ fn snapshot_threads(
     clients: &Arc<Clients>,
 ) -> Result<(SnapshotSender, SnapshotReceiver, StorageObserver), String> {
     let transfers = Arc::new(Transfers::default());
-    let sender =
-        SnapshotSender::start(snapshots.clone(), inbox.clone(), transfers.clone(), clients.clone());
+    let sender = SnapshotSender::start(snapshots.clone(), inbox.clone(), transfers.clone(), clients.clone());
     let receiver = SnapshotReceiver::start(snapshots.clone(), inbox.clone(), transfers.clone());
     let observer = StorageObserver::start(snapshots.usage(config.disk_reserve_mb), transfers, inbox.clone());
     let observer = observer.map_err(system("start the thread for figures of storage"))?;

@@ -105,7 +105,9 @@ pub use membership::{Change, Configurations, Refused};
 pub use message::{
     Addresses, Candidate, Genesis, Hello, Kind, LEVEL, LogEntry, Message, Reason, Vote, VoteState, Voter,
 };
-pub use refounding::{NotRefounded, Refounding, configuration_in_force, next_history, refound};
+pub use refounding::{
+    FoundedOnState, NotRefounded, Refounding, configuration_in_force, found_on_state, next_history, refound,
+};
 pub use space::DiskSpace;
 pub use sync::{Plan, plan};
 pub use types::{EnsembleId, Epoch, Incarnation, LinkId, NodeId, Round, Ticks, Token, Zxid};

@@ -42,6 +42,20 @@ pub(crate) struct Refounded {
     pub(crate) sessions: usize,
 }
 
+/// The entries after `at`, of its epoch, that end these sessions.
+pub(super) fn end_sessions(sessions: &[u64], at: Zxid) -> Vec<LogEntry> {
+    let entry = |(number, some): (usize, &[u64])| {
+        let body = Body::EndSessions(v1::EndSessions { sessions: some.to_vec() });
+        LogEntry {
+            zxid: Zxid { epoch: at.epoch, counter: at.counter + 1 + number as u64 },
+            kind: Kind::Command,
+            level: LEVEL,
+            payload: encode_command(&Command { body: Some(body) }),
+        }
+    };
+    sessions.chunks(SESSIONS_PER_ENTRY).enumerate().map(entry).collect()
+}
+
 impl Survivor {
     /// Opens the directory of a stopped node. Nothing is put into quarantine, and of what was put there nothing is removed.
     ///
@@ -122,15 +136,7 @@ impl Survivor {
         let ensemble = records.founding.genesis.ensemble;
         let mut entries = records.entries;
         let at = entries.last().map(|entry| entry.zxid).ok_or("no member is removed")?;
-        for (number, some) in sessions.chunks(SESSIONS_PER_ENTRY).enumerate() {
-            let body = Body::EndSessions(v1::EndSessions { sessions: some.to_vec() });
-            entries.push(LogEntry {
-                zxid: Zxid { epoch: at.epoch, counter: at.counter + 1 + number as u64 },
-                kind: Kind::Command,
-                level: LEVEL,
-                payload: encode_command(&Command { body: Some(body) }),
-            });
-        }
+        entries.extend(end_sessions(&sessions, at));
         // First: with damage, a start would empty a directory of which others have copies.
         self.directory.record_alone(ensemble.id).map_err(|error| error.to_string())?;
         let released = self.recovered.released;

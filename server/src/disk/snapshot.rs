@@ -32,7 +32,7 @@ use super::{
 use crate::process::threads;
 
 /// The version of the encoding of the state's records.
-const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 2;
 /// The file of a database that names its list of tables.
 const CURRENT: &str = "CURRENT";
 const REMOVE_THREAD: &str = "gometa-remove";
@@ -314,7 +314,7 @@ impl Incoming {
     pub(crate) fn finish(&mut self) -> Result<Result<Received, String>, DiskError> {
         self.open = None;
         let dir = self.snapshots.directory.path();
-        self.write_current()?;
+        write_current(&self.manifest, &self.path)?;
         directory::sync_directory(&self.path)?;
         let Manifest { zxid, hash, keys, .. } = self.manifest;
         if let Err(what) = self.snapshots.verify(&self.path, Checkpoint { applied: zxid.counter, hash, keys })
@@ -334,18 +334,19 @@ impl Incoming {
             Err(error) => Ok(Err(error.to_string())),
         }
     }
+}
 
-    fn write_current(&self) -> Result<(), DiskError> {
-        let list = self.manifest.files.iter().find(|file| file.kind == FileKind::Manifest);
-        let number = list.expect("a manifest has one list of tables").number;
-        let path = self.path.join(CURRENT);
-        let write = || {
-            let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
-            file.write_all_at(format!("{}\n", name(FileKind::Manifest, number)).as_bytes(), 0)?;
-            file.sync_all()
-        };
-        write().map_err(DiskError::file("write", &path))
-    }
+/// Writes the file that names the list of tables of a state.
+pub(super) fn write_current(manifest: &Manifest, state: &Path) -> Result<(), DiskError> {
+    let list = manifest.files.iter().find(|file| file.kind == FileKind::Manifest);
+    let number = list.expect("a manifest has one list of tables").number;
+    let path = state.join(CURRENT);
+    let write = || {
+        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
+        file.write_all_at(format!("{}\n", name(FileKind::Manifest, number)).as_bytes(), 0)?;
+        file.sync_all()
+    };
+    write().map_err(DiskError::file("write", &path))
 }
 
 /// A complete and verified state, not live yet.
@@ -392,7 +393,7 @@ impl Snapshots {
 }
 
 /// The name of a file of a database.
-fn name(kind: FileKind, number: u64) -> String {
+pub(super) fn name(kind: FileKind, number: u64) -> String {
     match kind {
         FileKind::Table => format!("{number:06}.sst"),
         FileKind::Manifest => format!("MANIFEST-{number:06}"),
