@@ -102,6 +102,9 @@ impl BackupCommand {
             return self.to_output(context, out).await;
         }
         let path = absolute(file);
+        if !self.force && path.symlink_metadata().is_ok() {
+            return Err(save_failure(SaveError::Exists { path }, false));
+        }
         let attempts = async {
             let mut attempt = 1;
             loop {
