@@ -504,10 +504,9 @@ impl Driver {
 
     /// A checkpoint is made for a backup.
     fn label_backup(&mut self, ticket: Ticket, id: u64, checkpoint: &Checkpoint) {
-        let (sender, state) = (&self.environment.sender, &self.environment.state);
+        let sender = &self.environment.sender;
         let (Some(zxid), Some(ensemble)) = (self.node.snapshot_zxid(checkpoint), self.node.ensemble()) else {
-            // The log begins above it by now.
-            return sender.backup(ticket, state.checkpoints());
+            return sender.label_backup(ticket, id, None);
         };
         let labels = Labels {
             zxid,
@@ -518,7 +517,7 @@ impl Driver {
             members: membership(self.node.configuration(), u64::MAX).members,
             node: self.node.id().0,
         };
-        sender.label_backup(ticket, id, labels);
+        sender.label_backup(ticket, id, Some(labels));
     }
 
     /// A part of the transfer of a snapshot.

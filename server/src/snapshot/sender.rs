@@ -82,7 +82,8 @@ enum Work {
     BackupLabels {
         ticket: Ticket,
         id: u64,
-        labels: Box<Labels>,
+        /// `None` if the log begins above the checkpoint by now.
+        labels: Option<Box<Labels>>,
     },
     /// All checkpoints are deleted, for their space.
     Discard,
@@ -139,9 +140,9 @@ impl SnapshotSender {
         self.queue.put(Work::Backup { ticket, state });
     }
 
-    /// Labels the backup that [`Item::BackupMade`] names, and answers its request.
-    pub(crate) fn label_backup(&self, ticket: Ticket, id: u64, labels: Labels) {
-        self.queue.put(Work::BackupLabels { ticket, id, labels: Box::new(labels) });
+    /// Labels the backup that [`Item::BackupMade`] names, and answers its request. `None`: the log begins above it by now.
+    pub(crate) fn label_backup(&self, ticket: Ticket, id: u64, labels: Option<Labels>) {
+        self.queue.put(Work::BackupLabels { ticket, id, labels: labels.map(Box::new) });
     }
 
     /// Deletes all checkpoints. Those who receive one connect again.
@@ -190,6 +191,8 @@ struct Kept {
     backup: Option<Backup>,
     /// The clients that wait for the labels of the backup.
     tickets: usize,
+    /// Whether the log begins above it.
+    is_old: bool,
     made: Instant,
     /// The last time at which a link received it.
     used: Instant,
@@ -268,7 +271,7 @@ impl Worker {
                 }
             }
             Work::Backup { ticket, state } => self.backup(ticket, state)?,
-            Work::BackupLabels { ticket, id, labels } => self.begin_backup(ticket, id, *labels)?,
+            Work::BackupLabels { ticket, id, labels } => self.begin_backup(ticket, id, labels)?,
             Work::Discard => self.kept.clear(),
         }
         Ok(())
@@ -307,6 +310,7 @@ impl Worker {
             links: std::mem::take(&mut self.waiting),
             backup: None,
             tickets: 0,
+            is_old: false,
             made: now,
             used: now,
         };
@@ -339,6 +343,7 @@ impl Worker {
         let now = Instant::now();
         if let Some(last) = self.kept.last()
             && last.made.elapsed() < REUSED_MAX
+            && !last.is_old
             && last.outgoing.checkpoint.applied >= ticket.min_revision()
         {
             return self.report_backup(ticket);
@@ -366,16 +371,27 @@ impl Worker {
         self.inbox.put_answer(Item::BackupMade { ticket, id, checkpoint });
     }
 
-    fn begin_backup(&mut self, ticket: Ticket, id: u64, labels: Labels) -> Result<(), DiskError> {
+    fn begin_backup(
+        &mut self,
+        ticket: Ticket,
+        id: u64,
+        labels: Option<Box<Labels>>,
+    ) -> Result<(), DiskError> {
         let Some(kept) = self.kept.iter_mut().find(|kept| kept.id == id) else {
             let message = "the checkpoint for the backup was deleted, as disk space is short on this node";
             backups::refuse(&self.clients, ticket, ErrorKind::ResourceExhausted, message);
             return Ok(());
         };
         kept.tickets = kept.tickets.saturating_sub(1);
+        let Some(labels) = labels else {
+            kept.is_old = true;
+            let message = "the log of this node begins above the checkpoint by now: try again";
+            backups::refuse(&self.clients, ticket, ErrorKind::Unavailable, message);
+            return Ok(());
+        };
         let backup = match &mut kept.backup {
             Some(backup) => backup,
-            none => none.insert(Backup::new(id, &kept.outgoing, labels)?),
+            none => none.insert(Backup::new(id, &kept.outgoing, *labels)?),
         };
         let manifest = backup.begin();
         let (revision, bytes) = (manifest.revision, manifest.length);
