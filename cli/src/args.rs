@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{Bench, Call, Completion, RecoverCommand, Shell},
+    commands::{BackupCommand, Bench, Call, Completion, RecoverCommand, Restore, Shell},
     options::Options,
 };
 
@@ -48,6 +48,12 @@ pub(crate) enum Command {
     Shell(Shell),
     /// Measure throughput and latency under a short load
     Bench(Bench),
+    /// Write a backup, of the whole state at one revision, to a file; check one, show what one contains
+    #[command(after_help = crate::commands::BACKUP_HELP)]
+    Backup(BackupCommand),
+    /// Found a new ensemble from a backup, in an empty data directory on this machine
+    #[command(after_help = crate::commands::RESTORE_HELP)]
+    Restore(Restore),
     /// Prepare the recovery of an ensemble that has lost a majority of its voters, without a connection
     #[command(subcommand)]
     Recover(RecoverCommand),

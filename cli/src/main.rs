@@ -57,6 +57,11 @@ fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
             return Ok(0);
         }
         Command::Recover(recover) => return recover.run(args.options.output, out),
+        Command::Restore(restore) => return restore.run(&args.options),
+        Command::Backup(backup) => match backup.offline() {
+            Some(offline) => return offline.run(args.options.output, out),
+            None => Builder::new_current_thread(),
+        },
         Command::Call(_) => Builder::new_current_thread(),
         Command::Shell(_) | Command::Bench(_) => Builder::new_multi_thread(),
     };
@@ -68,7 +73,8 @@ fn run(args: &Args, out: &mut dyn Write) -> Result<u8, Failure> {
     let runtime =
         runtime.enable_all().build().map_err(|error| Failure::Io { what: "cannot start threads", error })?;
     let result = match &args.command {
-        Command::Completion(_) | Command::Version | Command::Recover(_) => Ok(0),
+        Command::Completion(_) | Command::Version | Command::Recover(_) | Command::Restore(_) => Ok(0),
+        Command::Backup(backup) => runtime.block_on(backup.run(&context, out)),
         Command::Call(call) => runtime.block_on(call.run(&context, out)),
         Command::Shell(shell) => shell.run(&context, &runtime, out),
         Command::Bench(bench) => runtime.block_on(bench.run(&context, out)),

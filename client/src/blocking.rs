@@ -1,10 +1,11 @@
 //! The client for programs without an asynchronous runtime: each call blocks its thread.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
+    backup::{self, BackupInfo, SaveError, Saved},
     client::{self, Builder},
     error::{Operation, Result},
     membership::{MembersChanged, MembersVersion, Membership, StopAdvice},
@@ -380,6 +381,28 @@ impl Client {
     }
 }
 
+impl Client {
+    /// See [`crate::Client::backup`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn backup(&self) -> Result<Backup> {
+        let (client, runtime) = self.inner.get(Operation::BeginBackup)?;
+        let backup = runtime.block_on(client.backup())?;
+        Ok(Backup { inner: self.inner.map(|_| backup) })
+    }
+
+    /// See [`crate::Client::backup_of`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn backup_of(&self, address: &str) -> Result<Backup> {
+        let (client, runtime) = self.inner.get(Operation::BeginBackup)?;
+        let backup = runtime.block_on(client.backup_of(address))?;
+        Ok(Backup { inner: self.inner.map(|_| backup) })
+    }
+}
+
 impl Drop for Client {
     fn drop(&mut self) {
         self.inner.release();
@@ -418,6 +441,52 @@ impl Transaction<'_> {
     /// See [`crate::Transaction::delete`].
     pub fn delete(&self, key: impl AsRef<[u8]>) {
         self.inner.delete(key);
+    }
+}
+
+/// A backup that is being read; see [`crate::Backup`].
+#[derive(Debug)]
+pub struct Backup {
+    inner: OnSharedRuntime<backup::Backup>,
+}
+
+impl Backup {
+    /// Its description.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Forked`](crate::ErrorKind::Forked).
+    pub fn info(&self) -> Result<&BackupInfo> {
+        Ok(self.inner.get(Operation::ReadBackup)?.0.info())
+    }
+
+    /// See [`crate::Backup::save`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn save(
+        &mut self,
+        path: &Path,
+        replace: bool,
+        progress: impl FnMut(&backup::Backup),
+    ) -> std::result::Result<Saved, SaveError> {
+        let (backup, runtime) = self.inner.get_mut(Operation::ReadBackup)?;
+        let runtime = runtime.clone();
+        runtime.block_on(backup.save(path, replace, progress))
+    }
+}
+
+/// The bytes of the backup; see [`crate::Backup::next`].
+impl Iterator for Backup {
+    type Item = Result<Bytes>;
+
+    fn next(&mut self) -> Option<Result<Bytes>> {
+        match self.inner.get_mut(Operation::ReadBackup) {
+            Ok((backup, runtime)) => {
+                let runtime = runtime.clone();
+                runtime.block_on(backup.next()).transpose()
+            }
+            Err(error) => Some(Err(error)),
+        }
     }
 }
 

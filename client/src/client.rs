@@ -202,6 +202,21 @@ impl Client {
         error
     }
 
+    /// A client of one node alone, with the settings of this one. It has connections of its own.
+    ///
+    /// # Errors
+    /// The text is not one address.
+    pub(crate) fn pinned_to(&self, address: &str) -> Result<Self> {
+        let addresses = peers::parse_peers(address)?;
+        let [address] = addresses.as_slice() else {
+            return Err(Error::new(ErrorKind::InvalidArgument, Operation::Build, "expected one address"));
+        };
+        let router = Arc::new(self.shared.router.pinned_to(address.as_str().into()));
+        let (counts, log) = (Arc::clone(&self.shared.counts), self.shared.log.clone());
+        let shared = Arc::new(Shared { router, counts, log });
+        Ok(Self { shared, timeout: self.timeout, guard: None, scope: None })
+    }
+
     /// The same client with another timeout of calls. If it is invalid (see [`Builder::timeout`]), calls fail with
     /// [`ErrorKind::InvalidArgument`].
     #[must_use]

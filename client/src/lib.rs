@@ -34,7 +34,7 @@
 //! - **Every queue and loop is bounded**: requests in flight, frames that wait to be written, concurrent dials, the
 //!   session's window, backoff.
 //!
-//! Modules, top down: [`blocking`], `runtime` and `dispatch` (for bindings); `client`; `range`, `versions`, `txn`; `call` (attempts and
+//! Modules, top down: [`blocking`], `runtime` and `dispatch` (for bindings); `client`; `range`, `versions`, `txn`, `backup`; `call` (attempts and
 //! deadline), `closing`; `retry`; `router` (the connection in use), `addresses`; `history`, `session`; `connection`, `handshake`, `transport`.
 //!
 //! Not supported yet: TLS, authentication, watches.
@@ -42,6 +42,7 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod backup;
 pub mod blocking;
 mod call;
 mod client;
@@ -68,6 +69,9 @@ mod txn;
 mod types;
 mod versions;
 
+pub use backup::{
+    Backup, BackupInfo, BackupReader, BackupWriter, FormatError, SaveError, Saved, verify_backup,
+};
 pub use client::{Builder, Client};
 #[doc(hidden)]
 pub use dispatch::{MemberChange, Reply, Request, SharedPages, SharedTransaction};

@@ -261,7 +261,7 @@ impl Membership {
 }
 
 impl MemberRecord {
-    fn from_wire(member: v1::MemberRecord) -> Self {
+    pub(crate) fn from_wire(member: v1::MemberRecord) -> Self {
         let v1::MemberRecord {
             node,
             incarnation,

@@ -43,6 +43,7 @@ const MOVES_MAX: u32 = 8;
 const CLOSED: &str = "the client is closed";
 
 /// A router's settings.
+#[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) name: Arc<str>,
     pub(crate) connect_timeout: Duration,
@@ -111,6 +112,12 @@ impl Router {
             leader_known: Notify::new(),
             moving: AtomicBool::new(false),
         }
+    }
+
+    /// A router with the same settings that uses one address alone.
+    pub(crate) fn pinned_to(&self, address: Arc<str>) -> Self {
+        let options = self.options.clone();
+        Self::new(Addresses::new(vec![address], true), options, Arc::clone(&self.counts))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -9,6 +9,25 @@ use gometa_zab::{Fault, LinkId, Message, NodeId, Notice, Role, Token, Vote, Writ
 
 use crate::event::ClientId;
 
+/// A request for a backup.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BackupRequest {
+    /// Make a checkpoint of the table with at least this revision, which is in the table or in batches that were issued before.
+    Begin {
+        /// The revision.
+        min_revision: u64,
+    },
+    /// Read a part of one.
+    Read {
+        /// The backup.
+        backup: u64,
+        /// The first byte.
+        offset: u64,
+        /// The number of bytes, 1 to [`BACKUP_CHUNK_MAX`](gometa_proto::limits::BACKUP_CHUNK_MAX).
+        length: usize,
+    },
+}
+
 /// One output. Many variants are those of [`gometa_zab::Effect`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
@@ -95,6 +114,15 @@ pub enum Effect {
     },
     /// Delete the snapshot that [`SnapshotReceived`](gometa_zab::Event::SnapshotReceived) reported.
     DiscardSnapshot,
+    /// Carry out a request for a backup of the table, and answer it.
+    Backup {
+        /// The client.
+        client: ClientId,
+        /// The id of the request.
+        id: u64,
+        /// What is requested.
+        request: BackupRequest,
+    },
     /// Answer a client.
     Respond {
         /// The client.

@@ -69,12 +69,12 @@ pub fn activate_planted(name: &str) {
 }
 
 pub use config::{Config, HistoryBounds, STATE_HASH_INTERVAL};
-pub use effect::Effect;
+pub use effect::{BackupRequest, Effect};
 pub use event::{ClientId, Event};
 pub use gometa_store::{Corrupt, Purpose};
 pub use installation::configuration_of;
 pub use machine::Node;
-pub use members::{describe_rejection, describe_transfer_rejection};
+pub use members::{describe_rejection, describe_transfer_rejection, membership};
 pub use pending::{Pending, describe_change, describe_lost_quorum};
 pub use reads::is_large;
 pub use refounding::OpenSessions;

@@ -457,7 +457,7 @@ pub(crate) fn transfer_taken_back(why: &str) -> Error {
 }
 
 /// The members of a configuration, for clients.
-pub(crate) fn membership(configuration: &Configuration, commit: u64) -> v1::Membership {
+pub fn membership(configuration: &Configuration, commit: u64) -> v1::Membership {
     let version = configuration.version();
     let record = |voter: &Voter| {
         let learner = configuration.learner(voter.node);

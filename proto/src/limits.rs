@@ -44,6 +44,9 @@ pub const TXN_VALUES_MAX: usize = 8 * MIB;
 /// The longest encoded command, the payload of a log entry: a key, a value, the key of a guard, and the other fields.
 pub const PAYLOAD_MAX: usize = VALUE_MAX + 2 * KEY_MAX + KIB;
 
+/// The longest part of a backup that is read at a time.
+pub const BACKUP_CHUNK_MAX: usize = 256 * KIB;
+
 /// The longest message between client and node, its length prefix not counted.
 pub const CLIENT_FRAME_MAX: usize = MIB + 64 * KIB;
 /// The longest message between nodes, its length prefix not counted.

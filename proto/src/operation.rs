@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     ErrorKind,
-    limits::{ID_LENGTH, MEMBERS_MAX, WINDOW_MAX, advertised},
+    limits::{BACKUP_CHUNK_MAX, ID_LENGTH, MEMBERS_MAX, WINDOW_MAX, advertised},
     range::{check_consistency, check_range, invalid},
     settings::check_set_setting,
     txn::{check_key, check_txn, txn_bytes, txn_size},
@@ -197,6 +197,10 @@ operations! {
     ListMembers { name: "list members", is_write: false }
     /// Ask whether nodes can be stopped.
     SafeToStop { name: "safe to stop", is_write: false, check: check_safe_to_stop }
+    /// Begin a backup of a node's state.
+    BeginBackup { name: "begin backup", is_write: false }
+    /// Read a part of a backup.
+    ReadBackup { name: "read backup", is_write: false, check: check_read_backup }
     /// Append to the value of a key, or create it. Of the test level only.
     #[cfg(gometa_next_level)]
     Append { name: "append", is_write: true, key: key, value: value }
@@ -251,7 +255,9 @@ impl Operation {
             | Operation::Status
             | Operation::EndSession
             | Operation::ListMembers
-            | Operation::SafeToStop => self.is_write(),
+            | Operation::SafeToStop
+            | Operation::BeginBackup
+            | Operation::ReadBackup => self.is_write(),
             #[cfg(gometa_next_level)]
             Operation::Append => self.is_write(),
         }
@@ -446,6 +452,13 @@ fn check_safe_to_stop(question: &v1::SafeToStop) -> Result<(), Error> {
         _ => {}
     }
     question.nodes.iter().try_for_each(|node| check_node(*node))
+}
+
+fn check_read_backup(read: &v1::ReadBackup) -> Result<(), Error> {
+    match read.length as usize {
+        1..=BACKUP_CHUNK_MAX => Ok(()),
+        length => Err(invalid(&format!("{length} bytes are requested; 1 to {BACKUP_CHUNK_MAX} are allowed"))),
+    }
 }
 
 fn check_node(node: u64) -> Result<(), Error> {

@@ -119,6 +119,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
                 replaces: 0,
             }],
             committed: true,
+            level: 1,
         }),
         changed: true,
     };

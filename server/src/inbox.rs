@@ -32,6 +32,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::{
     disk::{Flushed, Received},
     net::outbox::Outbox,
+    snapshot::Ticket,
 };
 
 /// The memory for peers' items, in units of [`UNIT`].
@@ -55,6 +56,8 @@ pub(crate) enum Item {
     LinkUp { link: LinkId, outbox: Arc<Outbox<Message>>, event: Event },
     /// A snapshot is made for a follower, with this checkpoint.
     SnapshotMade { link: LinkId, id: u64, checkpoint: Checkpoint },
+    /// A checkpoint for the backup of a client is made.
+    BackupMade { ticket: Ticket, id: u64, checkpoint: Checkpoint },
     /// A snapshot is received on this link, complete and verified.
     SnapshotReady { link: LinkId, received: Box<Received> },
     /// The figures of storage.

@@ -41,6 +41,7 @@ mod observe;
 mod peer;
 mod process;
 mod recover;
+mod restore;
 mod run;
 mod server;
 mod snapshot;

@@ -33,7 +33,7 @@ use crate::{
         supervisor::Supervisor,
         threads, watcher,
     },
-    recover,
+    recover, restore,
     server::Server,
 };
 
@@ -64,9 +64,12 @@ pub fn run() -> ExitCode {
         let done = console::run(path, &args.source("config"), args.unknown_keys(), &args.warnings);
         return done.unwrap_or_else(|error| refuse(&format!("{error:#}"), FAILURE));
     }
-    let done = match (&args.inspect, &args.recover) {
-        (Some(dir), _) => inspect::run(dir, &args),
-        (None, Some(consent)) => configurations(&args).and_then(|configs| {
+    let done = match (&args.inspect, &args.recover, &args.restore) {
+        (Some(dir), ..) => inspect::run(dir, &args),
+        (None, None, Some(file)) => configurations(&args).and_then(|configs| {
+            configs.iter().try_for_each(|config| restore::run(config, file, &args.source("restore")))
+        }),
+        (None, Some(consent), _) => configurations(&args).and_then(|configs| {
             let asked = recover::Asked {
                 consent,
                 source: &args.source("recover"),
@@ -74,7 +77,7 @@ pub fn run() -> ExitCode {
             };
             configs.iter().try_for_each(|config| recover::run(config, &asked))
         }),
-        (None, None) => serve(&args).and_then(|end| match end {
+        (None, None, None) => serve(&args).and_then(|end| match end {
             End::Requested => Ok(()),
             End::Again => {
                 output::finish();

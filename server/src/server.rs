@@ -123,7 +123,7 @@ impl Server {
         let peers = peer_port(config, &inbox, &counters, &dial_errors);
         let client_port = client_port(config, limits, &clients, &inbox, &counters);
         let local_address = votes.local_address();
-        let (sender, receiver, storage) = snapshot_threads(config, &disk.snapshots, &inbox)?;
+        let (sender, receiver, storage) = snapshot_threads(config, &disk.snapshots, &inbox, &clients)?;
         let environment = Environment {
             inbox: inbox.clone(),
             log: disk.log,
@@ -248,9 +248,10 @@ fn snapshot_threads(
     config: &ServerConfig,
     snapshots: &Snapshots,
     inbox: &Arc<Inbox>,
+    clients: &Arc<Clients>,
 ) -> Result<(SnapshotSender, SnapshotReceiver, StorageObserver), String> {
     let transfers = Arc::new(Transfers::default());
-    let sender = SnapshotSender::start(snapshots.clone(), inbox.clone(), transfers.clone());
+    let sender = SnapshotSender::start(snapshots.clone(), inbox.clone(), transfers.clone(), clients.clone());
     let receiver = SnapshotReceiver::start(snapshots.clone(), inbox.clone(), transfers.clone());
     let observer = StorageObserver::start(snapshots.usage(config.disk_reserve_mb), transfers, inbox.clone());
     let observer = observer.map_err(system("start the thread for figures of storage"))?;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The key of the record.
-const KEY: &[u8] = b"configuration";
+pub const CONFIGURATION_KEY: &[u8] = b"configuration";
 
 /// The record, and whether it is in the table.
 #[derive(Default)]
@@ -27,7 +27,7 @@ impl Recorded {
         let mut recorded = Recorded::default();
         let mut unknown = None;
         table.scan(Space::Configuration, &mut |key, record| {
-            if key == KEY {
+            if key == CONFIGURATION_KEY {
                 recorded.record = Some(Bytes::copy_from_slice(record));
             } else {
                 unknown = Some(Corrupt::new(format!("there is a record {:?}", Bytes::copy_from_slice(key))));
@@ -45,13 +45,13 @@ impl Recorded {
     }
 
     pub(crate) fn hash(&self) -> u128 {
-        self.record.as_ref().map_or(0, |record| record_hash(Space::Configuration, KEY, record))
+        self.record.as_ref().map_or(0, |record| record_hash(Space::Configuration, CONFIGURATION_KEY, record))
     }
 
     /// Adds the record to a batch if it has changed since the last one.
     pub(crate) fn take(&mut self, writes: &mut Vec<(Space, Bytes, Option<Bytes>)>) {
         if std::mem::take(&mut self.changed) {
-            writes.push((Space::Configuration, Bytes::from_static(KEY), self.record.clone()));
+            writes.push((Space::Configuration, Bytes::from_static(CONFIGURATION_KEY), self.record.clone()));
         }
     }
 

@@ -120,7 +120,9 @@ impl Keys {
             | Operation::FinalizeUpgrade(_)
             | Operation::TransferLeadership(_)
             | Operation::ListMembers(_)
-            | Operation::SafeToStop(_) => failure(ErrorKind::Unsupported, 0),
+            | Operation::SafeToStop(_)
+            | Operation::BeginBackup(_)
+            | Operation::ReadBackup(_) => failure(ErrorKind::Unsupported, 0),
         }
     }
 

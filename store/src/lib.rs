@@ -76,6 +76,7 @@ mod versions;
 
 pub use apply::{Applied, Origin, Store};
 pub use change::{Change, ChangedKey, past_bounds, revision_key};
+pub use configuration::CONFIGURATION_KEY;
 pub use entry::{Decoded, Malformed, decode_command, encode_command};
 pub use hash::{recompute_checkpoint, record_hash};
 pub use history::{HISTORY_KEY, check_horizon, horizon_of, superseded_by, verify_changes};

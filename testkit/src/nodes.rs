@@ -329,6 +329,7 @@ impl Nodes {
                     let result = member.storage.files.borrow().1.read(&query);
                     member.inbox.push(Event::Queried { id, result });
                 }
+                Effect::Backup { .. } => panic!("no script makes backups"),
                 Effect::Read { id, from, to, bytes_max } => {
                     let mut entries = member.storage.files.borrow().0.read(from, to, bytes_max);
                     entries.truncate(3);

@@ -107,7 +107,10 @@ pub use membership::{Change, Configurations, Refused};
 pub use message::{
     Addresses, Candidate, Genesis, Hello, Kind, LogEntry, Message, Reason, Vote, VoteState, Voter,
 };
-pub use refounding::{NotRefounded, Refounding, configuration_in_force, next_history, position, refound};
+pub use refounding::{
+    FoundedOnState, NotRefounded, Refounding, configuration_in_force, found_on_state, next_history, position,
+    refound,
+};
 pub use space::DiskSpace;
 pub use sync::{Plan, plan};
 pub use types::{EnsembleId, Epoch, Incarnation, LinkId, NodeId, Round, Ticks, Token, Zxid};

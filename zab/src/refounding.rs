@@ -10,7 +10,7 @@ use crate::{
     config::Recovered,
     configuration::Configuration,
     effect::{Founding, HardState},
-    message::{Genesis, Kind, LogEntry},
+    message::{Genesis, Kind, LogEntry, Voter},
     types::{EnsembleId, Epoch, Incarnation, NodeId, Zxid},
 };
 
@@ -105,15 +105,40 @@ pub fn refound(
     })
 }
 
+/// What is written where an ensemble is founded on the state of another one, as a backup has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FoundedOnState {
+    /// The hard state: the voter leads an epoch after that of the state.
+    pub hard_state: HardState,
+    /// The sealed genesis.
+    pub founding: Founding,
+    /// The configuration, which replaces that of the state.
+    pub configuration: Configuration,
+}
+
+/// Makes the records that found an ensemble whose only voter is `own`, on a state whose last applied entry is `base`; the log
+/// begins above it, at the feature level of the state. The new id of the ensemble keeps every node and client of the old one apart, so epochs and revisions can go
+/// on. That the configuration has a version above that of the genesis says that the ensemble was not formed by the peers that a
+/// configuration file lists.
+pub fn found_on_state(base: Zxid, own: Voter, ensemble: EnsembleId, level: u32) -> FoundedOnState {
+    let epoch = Epoch(base.epoch.0 + 1);
+    let node = own.node;
+    let configuration =
+        Configuration { version: base, level, ..Configuration::new(alloc::vec![own.clone()]) };
+    let genesis = Genesis { ensemble, voters: alloc::vec![own], level };
+    FoundedOnState {
+        hard_state: HardState { accepted_epoch: epoch, accepted_leader: Some(node), current_epoch: epoch },
+        founding: Founding { genesis, sealed: true },
+        configuration,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::vec;
 
     use super::*;
-    use crate::{
-        membership::Configurations,
-        message::{Addresses, Voter},
-    };
+    use crate::{membership::Configurations, message::Addresses};
 
     const ME: (NodeId, Incarnation) = (NodeId(2), Incarnation(20));
 
@@ -210,6 +235,26 @@ mod tests {
         assert_eq!(voters(&survivor), [2, 4, 5]);
         survivor.logged.push(configuration((4, 80), &[2, 5]));
         assert_eq!(voters(&survivor), [2, 5], "effective when it is logged");
+    }
+
+    #[test]
+    fn an_ensemble_founded_on_a_state_has_one_voter_in_a_later_epoch() {
+        let (base, ensemble) = (zxid(4, 90), EnsembleId { id: 8, history: 1 });
+        let FoundedOnState { hard_state, founding, configuration } =
+            found_on_state(base, voter(2), ensemble, 1);
+        assert!(hard_state.accepted_epoch > base.epoch && hard_state.current_epoch > base.epoch);
+        assert_eq!(configuration.version(), base, "not that of the genesis, and not above what is applied");
+        let recovered = Recovered {
+            hard_state,
+            founding: Some(founding),
+            oldest: base,
+            applied: base.counter,
+            configuration: Some(configuration),
+            ..Recovered::default()
+        };
+        let in_force = configuration_in_force(&recovered).unwrap();
+        assert_eq!((in_force.voters(), in_force.learners().len()), (&[voter(2)][..], 0));
+        assert_eq!(refound(&recovered, ME, 2), Err(NotRefounded::Alone));
     }
 
     #[test]

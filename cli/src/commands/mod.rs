@@ -1,6 +1,7 @@
 //! The commands: a module for each.
 
 mod add;
+mod backup;
 mod bench;
 mod cas;
 mod completion;
@@ -30,6 +31,7 @@ use clap::Subcommand;
 #[cfg(test)]
 pub(crate) use self::shell::ShellLine;
 pub(crate) use self::{
+    backup::{BACKUP_HELP, BackupCommand, RESTORE_HELP, Restore},
     bench::Bench,
     completion::{COMPLETION_HELP, Completion},
     recover::RecoverCommand,

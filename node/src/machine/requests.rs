@@ -13,7 +13,7 @@ use gometa_zab::{Role, Ticks, Zxid};
 
 use super::Node;
 use crate::{
-    effect::Effect,
+    effect::{BackupRequest, Effect},
     event::ClientId,
     requests::{Ticket, Waiting, Want, WriteKey},
     status,
@@ -77,6 +77,11 @@ impl<T: Table> Node<T> {
                     self.members.ask(ticket, operation);
                 }
             }
+            Some(Operation::BeginBackup(begin)) => self.begin_backup(client, id, begin.min_revision),
+            Some(Operation::ReadBackup(v1::ReadBackup { id: backup, offset, length })) => {
+                let request = BackupRequest::Read { backup, offset, length: length as usize };
+                self.effects.push(Effect::Backup { client, id, request });
+            }
             Some(Operation::OpenSession(open)) => self.open_session(client, id, deadline, open),
             Some(Operation::EndSession(end)) => self.end_session(client, id, deadline, end.session),
             Some(_) | None => {
@@ -84,6 +89,21 @@ impl<T: Table> Node<T> {
                 self.respond(client, id, Answer::Error(error));
             }
         }
+    }
+
+    /// What is applied is committed, so that a node without a leader can be backed up, too.
+    fn begin_backup(&mut self, client: ClientId, id: u64, min_revision: u64) {
+        let applied = self.store.applied();
+        if self.zab.ensemble().is_none() {
+            let error = self.no_leader(Outcome::NotApplied);
+            return self.respond(client, id, Answer::Error(error));
+        }
+        if applied < min_revision {
+            let message = format!("this node has applied revision {applied}, and not {min_revision} yet");
+            let error = Error::not_applied(ErrorKind::Unavailable, message).with_retry_after_ms(100);
+            return self.respond(client, id, Answer::Error(error));
+        }
+        self.effects.push(Effect::Backup { client, id, request: BackupRequest::Begin { min_revision } });
     }
 
     /// Submits a command for a request; false if the request was refused and answered.

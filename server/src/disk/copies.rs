@@ -51,7 +51,8 @@ pub(super) fn recorded(dir: &Path) -> Option<Voters> {
     Some(Voters { ensemble, others })
 }
 
-fn text(Voters { ensemble, others }: Voters) -> String {
+/// The text of the file.
+pub(super) fn text(Voters { ensemble, others }: Voters) -> String {
     format!("ensemble {ensemble:032x}\nothers {}\n", if others { "yes" } else { "no" })
 }
 

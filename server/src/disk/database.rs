@@ -167,7 +167,8 @@ pub(super) fn history_limit(total: u64) -> u64 {
     total / 8
 }
 
-fn flush(rocks: &DB) -> Result<(), rocksdb::Error> {
+/// Makes everything written so far durable; see [`Database::flush`].
+pub(super) fn flush(rocks: &DB) -> Result<(), rocksdb::Error> {
     let families = FAMILIES.map(|name| family(rocks, name));
     let mut options = FlushOptions::default();
     options.set_wait(true);

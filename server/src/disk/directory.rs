@@ -20,11 +20,12 @@ use super::{
 };
 
 /// The layout and the encoding of log entries that this program writes, and the only ones that it reads.
-const FORMAT_VERSION: u64 = 4;
-const FORMAT_TITLE: &str = "gometa data directory";
+pub(super) const FORMAT_VERSION: u64 = 4;
+pub(super) const FORMAT_TITLE: &str = "gometa data directory";
 
 const LOCK: &str = "LOCK";
 pub(super) const CREATING: &str = "CREATING";
+pub(super) const RESTORING: &str = "RESTORING";
 pub(super) const FORMAT: &str = "FORMAT";
 pub(super) const IDENTITY: &str = "IDENTITY";
 pub(super) const BOOT: &str = "BOOT";
@@ -41,7 +42,7 @@ pub(super) const UNFINISHED: &str = ".new";
 /// A directory that new file systems contain.
 const LOST_AND_FOUND: &str = "lost+found";
 
-const PRIVATE_DIRECTORY: u32 = 0o700;
+pub(super) const PRIVATE_DIRECTORY: u32 = 0o700;
 pub(super) const PRIVATE_FILE: u32 = 0o600;
 
 /// The live pair: the directories of the log and of the state that belong together.
@@ -52,7 +53,7 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    const FIRST: Generation = Generation { log: 1, state: 1 };
+    pub(super) const FIRST: Generation = Generation { log: 1, state: 1 };
 
     pub(super) fn log_in(&self, dir: &Path) -> PathBuf {
         dir.join(format!("log-{}", self.log))
@@ -100,6 +101,9 @@ impl Directory {
         refuse_foreign(dir, &names)?;
         if has(FORMAT) {
             check_format(dir)?;
+        }
+        if has(RESTORING) {
+            return Err(DiskError::Restoring { dir: dir.to_owned() });
         }
         if has(IDENTITY) {
             if !has(FORMAT) {
@@ -205,9 +209,7 @@ impl Directory {
 
     /// The free and all bytes of the file system, as far as this process may use them; `None` if the system does not say.
     pub(super) fn space(&self) -> Option<(u64, u64)> {
-        let space = rustix::fs::statvfs(&self.dir).ok()?;
-        let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
-        Some((bytes(space.f_bavail), bytes(space.f_blocks)))
+        space(&self.dir)
     }
 
     /// The free bytes of the file system, as far as this process may use them; 0 if the system does not say.
@@ -283,12 +285,19 @@ impl Directory {
     }
 }
 
+/// The free and all bytes of a directory's file system, as far as this process may use them; `None` if the system does not say.
+pub(super) fn space(dir: &Path) -> Option<(u64, u64)> {
+    let space = rustix::fs::statvfs(dir).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
+    Some((bytes(space.f_bavail), bytes(space.f_blocks)))
+}
+
 /// The free bytes of a directory's file system, as far as this process may use them; 0 if the system does not say.
 pub(super) fn free_bytes(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize))
 }
 
-fn make_directory(dir: &Path) -> Result<(), DiskError> {
+pub(super) fn make_directory(dir: &Path) -> Result<(), DiskError> {
     match fs::metadata(dir) {
         Ok(meta) if meta.is_dir() => return Ok(()),
         Ok(_) => {
@@ -332,9 +341,9 @@ pub(super) fn names(dir: &Path) -> Result<Vec<String>, DiskError> {
     Ok(names)
 }
 
-fn is_ours(name: &str) -> bool {
+pub(super) fn is_ours(name: &str) -> bool {
     let name = name.strip_suffix(UNFINISHED).unwrap_or(name);
-    [CREATING, FORMAT, IDENTITY, BOOT, GENERATION, DAMAGED].contains(&name) || is_store(name)
+    [CREATING, RESTORING, FORMAT, IDENTITY, BOOT, GENERATION, DAMAGED].contains(&name) || is_store(name)
 }
 
 pub(super) fn refuse_foreign(dir: &Path, names: &[String]) -> Result<(), DiskError> {
@@ -432,7 +441,7 @@ impl Drop for Lock {
     }
 }
 
-fn lock(dir: &Path) -> Result<Lock, DiskError> {
+pub(super) fn lock(dir: &Path) -> Result<Lock, DiskError> {
     let path = dir.join(LOCK);
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(PRIVATE_FILE).open(&path);
     let file = file.map_err(DiskError::file("create", &path))?;
@@ -506,7 +515,7 @@ fn create(dir: &Path, node: NodeId, names: &[String]) -> Result<(), DiskError> {
     remove(&creating, dir)
 }
 
-fn draw_incarnation(dir: &Path) -> Result<Incarnation, DiskError> {
+pub(super) fn draw_incarnation(dir: &Path) -> Result<Incarnation, DiskError> {
     let mut random = [0; 16];
     if let Err(error) = getrandom::fill(&mut random) {
         return Err(DiskError::file("draw an identity for", dir)(io::Error::other(error)));
@@ -514,7 +523,7 @@ fn draw_incarnation(dir: &Path) -> Result<Incarnation, DiskError> {
     Ok(Incarnation(u128::from_be_bytes(random)))
 }
 
-fn write_identity(
+pub(super) fn write_identity(
     dir: &Path,
     node: NodeId,
     incarnation: Incarnation,
@@ -544,7 +553,7 @@ pub(super) fn read_boot(dir: &Path) -> Result<u64, DiskError> {
     number.ok_or_else(|| DiskError::damaged(dir, format!("{BOOT} is malformed")))
 }
 
-fn write_generation(dir: &Path, Generation { log, state }: Generation) -> Result<(), DiskError> {
+pub(super) fn write_generation(dir: &Path, Generation { log, state }: Generation) -> Result<(), DiskError> {
     write_sealed(dir, GENERATION, &format!("log {log}\nstate {state}\n"))
 }
 
@@ -577,7 +586,7 @@ pub(super) fn only_generation(names: &[String]) -> Option<Generation> {
     Some(Generation { log: only("log-")?, state: only("state-")? })
 }
 
-fn remove(path: &Path, dir: &Path) -> Result<(), DiskError> {
+pub(super) fn remove(path: &Path, dir: &Path) -> Result<(), DiskError> {
     fs::remove_file(path).map_err(DiskError::file("remove", path))?;
     sync_directory(dir)
 }

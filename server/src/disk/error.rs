@@ -64,6 +64,26 @@ pub enum DiskError {
         /// One of the files.
         name: String,
     },
+    /// A restore into it was interrupted.
+    #[error(
+        "a restore into data directory {} was interrupted: run it again (gometa restore), or remove the directory",
+        dir.display()
+    )]
+    Restoring {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// It has files, and an empty one is needed.
+    #[error(
+        "directory {} is not empty, it contains {name:?}: restore into an empty or a new directory; nothing was changed",
+        dir.display()
+    )]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+        /// One of the files.
+        name: String,
+    },
     /// It is incomplete or inconsistent.
     #[error(
         "data directory {} is damaged: {what}; move it away: with an empty directory the node comes back without \

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::{
     DiskError, copies, database,
-    directory::{self, BOOT, CREATING, DAMAGED, FORMAT, GENERATION, Generation, IDENTITY, Lock},
+    directory::{self, BOOT, CREATING, DAMAGED, FORMAT, GENERATION, Generation, IDENTITY, Lock, RESTORING},
     recovery, usage,
 };
 
@@ -231,6 +231,9 @@ impl Inspection {
             }
         } else if has(IDENTITY) {
             inspection.damaged(FORMAT, None, "it is missing".to_owned(), Place::File);
+        }
+        if has(RESTORING) {
+            return Err(DiskError::Restoring { dir: dir.to_owned() });
         }
         if has(CREATING) && !has(IDENTITY) {
             let note = "the directory was not created completely: the next start creates it anew";
@@ -485,7 +488,7 @@ fn is_at_end(log: &Log, damage: &gometa_log::Damage) -> bool {
 }
 
 /// Reads all data blocks of a state, and recomputes the hash of its records.
-fn verify_state(rocks: &DB, expected: Checkpoint) -> Result<(), String> {
+pub(super) fn verify_state(rocks: &DB, expected: Checkpoint) -> Result<(), String> {
     let mut computed = Checkpoint { applied: expected.applied, ..Checkpoint::default() };
     for space in Space::ALL {
         database::read_all(rocks, space, |key, record| {

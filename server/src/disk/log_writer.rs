@@ -87,7 +87,7 @@ pub(super) fn create(path: &Path, founding: Option<Founding>) -> Result<(), Disk
 }
 
 /// Creates a log, durably except for the name of its directory.
-fn create_log(path: &Path, start: Start) -> Result<Log<OsDirectory>, DiskError> {
+pub(super) fn create_log(path: &Path, start: Start) -> Result<Log<OsDirectory>, DiskError> {
     let directory = OsDirectory::create(path).map_err(DiskError::file("create", path))?;
     Log::create(directory, options(path)?, start).map_err(|error| DiskError::log(path, error))
 }

@@ -25,10 +25,11 @@
 //! | `damaged-log-1/`, `damaged-state-1/` | a damaged pair, kept until the node is complete again | at damage |
 //! | `QUARANTINED` | the time of the last quarantine that a leader has ordered | at each |
 //! | `CREATING` | nothing; exists while the directory is being created | once |
+//! | `RESTORING` | nothing; exists while a backup is being restored | once |
 //!
 //! A file is replaced by writing and syncing a new one, renaming it, and syncing the directory. `IDENTITY` is created last:
 //! while `CREATING` exists without it, the node has sent nothing, and the directory is created again. In every other case
-//! an incomplete directory is refused, and never repaired by guessing. A damaged log or state is replaced by an empty one,
+//! an incomplete directory is refused, and never repaired by guessing: so is one with `RESTORING`, until the restore has succeeded. A damaged log or state is replaced by an empty one,
 //! under another incarnation (`quarantine.rs`).
 //!
 //! # Invariants
@@ -56,6 +57,7 @@ mod record_reader;
 mod records;
 mod recovery;
 mod refounding;
+mod restoring;
 mod scrub;
 mod sealed;
 mod snapshot;
@@ -94,6 +96,7 @@ pub use self::{
 pub(crate) use self::{
     inspection::{Damage, Inspection, Position, Report},
     refounding::{Refounded, Survivor},
+    restoring::{Checked, Restored, check as check_backup, restore},
     snapshot::{Incoming, Outgoing, Received},
     usage::Usage,
 };

@@ -13,8 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use gometa_codec::snapshot::{self, Chunk, FileKind, Manifest};
-use gometa_node::{HistoryBounds, configuration_of};
-use gometa_store::{Checkpoint, Store, Table, recompute_checkpoint};
+use gometa_node::{HistoryBounds, configuration_of, membership};
+use gometa_proto::v1;
+use gometa_store::{Checkpoint, Space, Store, Table, horizon_of, recompute_checkpoint};
 use gometa_zab::{Configuration, DiskSpace, Levels, Zxid};
 use tracing::{info, warn};
 
@@ -31,7 +32,7 @@ use super::{
 use crate::process::threads;
 
 /// The version of the encoding of the state's records.
-const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 2;
 /// The file of a database that names its list of tables.
 const CURRENT: &str = "CURRENT";
 const REMOVE_THREAD: &str = "gometa-remove";
@@ -211,10 +212,53 @@ impl Outgoing {
         Ok(Some(bytes.into()))
     }
 
+    /// Reads a part of the files, one after the other in their order; fewer bytes at the end of a file. `None` if there is no
+    /// such part.
+    pub(crate) fn read_at(&mut self, offset: u64, length: usize) -> Result<Option<Bytes>, DiskError> {
+        let mut offset = offset;
+        for (index, file) in self.files.iter().enumerate() {
+            if offset < file.length {
+                return self.read(index, offset, length);
+            }
+            offset -= file.length;
+        }
+        Ok(None)
+    }
+
+    /// What is in it, for people.
+    pub(crate) fn contents(&self) -> Result<Contents, DiskError> {
+        let rocks = database::open_read_only(&self.path, &self.path)?;
+        let damaged = |what: String| DiskError::damaged(&self.path, what);
+        let (mut sessions, mut horizon) = (0, 0);
+        database::read_all(&rocks, Space::Session, |_, _| {
+            sessions += 1;
+            Ok(())
+        })
+        .map_err(damaged)?;
+        database::read_all(&rocks, Space::History, |_, record| {
+            horizon = horizon_of(record).map_err(|error| error.to_string())?;
+            Ok(())
+        })
+        .map_err(damaged)?;
+        let configuration = database::configuration(&rocks).map_err(damaged)?;
+        let members = configuration.map(|configuration| membership(&configuration, u64::MAX).members);
+        Ok(Contents { sessions, horizon, members })
+    }
+
     /// Reads every record, and compares their sum with the checkpoint's.
     pub(crate) fn verify(&self, snapshots: &Snapshots) -> Result<(), String> {
         snapshots.verify(&self.path, self.checkpoint)
     }
+}
+
+/// What is in a checkpoint, for people.
+pub(crate) struct Contents {
+    /// The number of sessions.
+    pub(crate) sessions: u64,
+    /// The revision from which the history is complete.
+    pub(crate) horizon: u64,
+    /// The members; `None` if the genesis is in force in it.
+    pub(crate) members: Option<Vec<v1::MemberRecord>>,
 }
 
 impl Drop for Outgoing {
@@ -271,7 +315,7 @@ impl Incoming {
     pub(crate) fn finish(&mut self) -> Result<Result<Received, String>, DiskError> {
         self.open = None;
         let dir = self.snapshots.directory.path();
-        self.write_current()?;
+        write_current(&self.manifest, &self.path)?;
         directory::sync_directory(&self.path)?;
         let Manifest { zxid, hash, keys, .. } = self.manifest;
         if let Err(what) = self.snapshots.verify(&self.path, Checkpoint { applied: zxid.counter, hash, keys })
@@ -291,18 +335,19 @@ impl Incoming {
             Err(error) => Ok(Err(error.to_string())),
         }
     }
+}
 
-    fn write_current(&self) -> Result<(), DiskError> {
-        let list = self.manifest.files.iter().find(|file| file.kind == FileKind::Manifest);
-        let number = list.expect("a manifest has one list of tables").number;
-        let path = self.path.join(CURRENT);
-        let write = || {
-            let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
-            file.write_all_at(format!("{}\n", name(FileKind::Manifest, number)).as_bytes(), 0)?;
-            file.sync_all()
-        };
-        write().map_err(DiskError::file("write", &path))
-    }
+/// Writes the file that names the list of tables of a state.
+pub(super) fn write_current(manifest: &Manifest, state: &Path) -> Result<(), DiskError> {
+    let list = manifest.files.iter().find(|file| file.kind == FileKind::Manifest);
+    let number = list.expect("a manifest has one list of tables").number;
+    let path = state.join(CURRENT);
+    let write = || {
+        let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
+        file.write_all_at(format!("{}\n", name(FileKind::Manifest, number)).as_bytes(), 0)?;
+        file.sync_all()
+    };
+    write().map_err(DiskError::file("write", &path))
 }
 
 /// A complete and verified state, not live yet.
@@ -349,7 +394,7 @@ impl Snapshots {
 }
 
 /// The name of a file of a database.
-fn name(kind: FileKind, number: u64) -> String {
+pub(super) fn name(kind: FileKind, number: u64) -> String {
     match kind {
         FileKind::Table => format!("{number:06}.sst"),
         FileKind::Manifest => format!("MANIFEST-{number:06}"),

@@ -112,6 +112,10 @@ pub(crate) struct Args {
           num_args = 0..=1, require_equals = true, default_missing_value = ASK)]
     pub(crate) recover: Option<String>,
 
+    /// Found a new ensemble, of this node alone, from the file of a backup, in an empty data directory, and exit
+    #[arg(long, value_name = "FILE")]
+    pub(crate) restore: Option<PathBuf>,
+
     /// Voters that must run when the ensemble is formed: all; or a quorum, if all of that quorum have this flag. The risk of
     /// quorum: if absent voters hold an ensemble's data, or one of the quorum loses its disk before the absent ones have
     /// joined, a second, empty ensemble can be formed beside the first one. never: a node with an empty data directory forms
@@ -310,6 +314,15 @@ fn check(args: &Args) -> Result<(), String> {
     ];
     if let Some((flag, _)) = excluded.iter().find(|(_, given)| *given && args.recover.is_some()) {
         return Err(format!("-recover and {} exclude each other", args.source(flag)));
+    }
+    if let Some((flag, _)) = excluded.iter().find(|(_, given)| *given && args.restore.is_some()) {
+        return Err(format!("-restore and {} exclude each other", args.source(flag)));
+    }
+    if args.restore.is_some() && args.recover.is_some() {
+        return Err(
+            "-restore and -recover exclude each other: one uses a backup, the other the data of this node"
+                .to_owned(),
+        );
     }
     let of_inspect = [("dump-log", args.dump_log.is_some()), ("verify", args.verify)];
     if let Some((flag, _)) = of_inspect.iter().find(|(_, given)| *given && args.inspect.is_none()) {

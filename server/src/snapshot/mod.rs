@@ -1,16 +1,22 @@
-//! The transfer of snapshots between this node and its peers.
+//! The transfer of snapshots between this node and its peers, and of backups to clients.
 //!
 //! A leader makes a checkpoint of its state and sends the manifest. The follower requests one chunk after another, a few at
 //! a time: its requests are the flow control, and after a broken connection it goes on where it was, if the leader still
 //! has the same checkpoint. Heartbeats and proposals wait behind the few chunks in flight at most. The protocol core knows
 //! when a transfer begins and when a snapshot is complete, and nothing in between.
 
+mod backups;
 mod progress;
 mod receiver;
 mod sender;
 mod transfers;
 
-pub(crate) use self::{receiver::SnapshotReceiver, sender::SnapshotSender, transfers::Transfers};
+pub(crate) use self::{
+    backups::{Labels, Ticket},
+    receiver::SnapshotReceiver,
+    sender::SnapshotSender,
+    transfers::Transfers,
+};
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Sending: one thread for all followers.
+//! Sending: one thread for all followers, and for clients that make backups.
 
 use std::{
     collections::VecDeque,
@@ -9,12 +9,19 @@ use std::{
 };
 
 use gometa_codec::snapshot::{Chunk, Frame, Request};
-use gometa_node::Event;
+use gometa_node::{BackupRequest, Event};
+use gometa_proto::{ErrorKind, v1::response::Result as Answer};
+use gometa_store::Checkpoint;
 use gometa_zab::{LinkId, Message, Zxid};
 use tracing::{debug, info, warn};
 
-use super::{send, transfers::Transfers};
+use super::{
+    backups::{self, BACKUPS_MAX, Backup, Labels, Ticket, WAITING_MAX},
+    send,
+    transfers::Transfers,
+};
 use crate::{
+    client::registry::Clients,
     disk::{DiskError, Outgoing, Snapshots, StateCheckpoints},
     inbox::{Inbox, Item},
     net::outbox::Outbox,
@@ -27,7 +34,7 @@ use crate::{
 const THREAD: &str = "gometa-snapshot-send";
 const JUDGE_THREAD: &str = "gometa-snapshot-judge";
 /// The time for which a checkpoint without a receiver is kept: for followers whose connection is broken.
-const KEPT: Duration = Duration::from_secs(60);
+pub(super) const KEPT: Duration = Duration::from_secs(60);
 /// The age up to which a checkpoint is sent to a further follower. A newer one may be smaller: a follower may have had no room
 /// for this one.
 const REUSED_MAX: Duration = Duration::from_secs(10);
@@ -68,6 +75,18 @@ enum Work {
         outbox: Arc<Outbox<Message>>,
         id: u64,
     },
+    /// A client requests a backup, or a part of one.
+    Backup {
+        ticket: Ticket,
+        state: StateCheckpoints,
+    },
+    /// The checkpoint with this id is to be read as a backup.
+    BackupLabels {
+        ticket: Ticket,
+        id: u64,
+        /// `None` if the log begins above the checkpoint by now.
+        labels: Option<Box<Labels>>,
+    },
     /// All checkpoints are deleted, for their space.
     Discard,
 }
@@ -77,6 +96,7 @@ impl SnapshotSender {
         snapshots: Snapshots,
         inbox: Arc<Inbox>,
         transfers: Arc<Transfers>,
+        clients: Arc<Clients>,
     ) -> Result<SnapshotSender, DiskError> {
         let queue = Arc::new(Queue::new());
         let worker = Worker {
@@ -84,8 +104,10 @@ impl SnapshotSender {
             inbox,
             snapshots,
             transfers,
+            clients,
             kept: Vec::new(),
             waiting: Vec::new(),
+            tickets: Vec::new(),
             making: None,
             judging: None,
         };
@@ -122,6 +144,16 @@ impl SnapshotSender {
         self.queue.put(Work::Refused { outbox, id });
     }
 
+    /// Carries out a client's request for a backup. [`Item::BackupMade`] follows the first one.
+    pub(crate) fn backup(&self, ticket: Ticket, state: StateCheckpoints) {
+        self.queue.put(Work::Backup { ticket, state });
+    }
+
+    /// Labels the backup that [`Item::BackupMade`] names, and answers its request. `None`: the log begins above it by now.
+    pub(crate) fn label_backup(&self, ticket: Ticket, id: u64, labels: Option<Labels>) {
+        self.queue.put(Work::BackupLabels { ticket, id, labels: labels.map(Box::new) });
+    }
+
     /// Deletes all checkpoints. Those who receive one connect again.
     pub(crate) fn discard(&self) {
         self.queue.put(Work::Discard);
@@ -146,10 +178,13 @@ struct Worker {
     inbox: Arc<Inbox>,
     snapshots: Snapshots,
     transfers: Arc<Transfers>,
+    clients: Arc<Clients>,
     /// Oldest first.
     kept: Vec<Kept>,
     /// The links that wait for the next checkpoint.
     waiting: Vec<LinkId>,
+    /// The clients that wait for the next checkpoint; at most [`WAITING_MAX`].
+    tickets: Vec<Ticket>,
     /// The state of which a checkpoint is being made.
     making: Option<StateCheckpoints>,
     /// The thread that verifies a refused snapshot.
@@ -161,9 +196,26 @@ struct Kept {
     id: u64,
     outgoing: Outgoing,
     links: Vec<LinkId>,
+    /// Its use as a backup.
+    backup: Option<Backup>,
+    /// The clients that wait for the labels of the backup.
+    tickets: usize,
+    /// Whether the log begins above it.
+    is_old: bool,
     made: Instant,
     /// The last time at which a link received it.
     used: Instant,
+}
+
+impl Kept {
+    fn is_in_use(&self, now: Instant) -> bool {
+        !self.links.is_empty() || self.is_backup(now)
+    }
+
+    /// Whether a client reads it, or is about to.
+    fn is_backup(&self, now: Instant) -> bool {
+        self.tickets > 0 || self.backup.as_ref().is_some_and(|backup| backup.is_in_use(now))
+    }
 }
 
 impl Worker {
@@ -181,7 +233,7 @@ impl Worker {
             }
             let now = Instant::now();
             self.kept.retain_mut(|kept| {
-                if !kept.links.is_empty() {
+                if kept.is_in_use(now) {
                     kept.used = now;
                 }
                 now < kept.used + KEPT
@@ -227,6 +279,8 @@ impl Worker {
                     self.judge(refused.outgoing)?;
                 }
             }
+            Work::Backup { ticket, state } => self.backup(ticket, state)?,
+            Work::BackupLabels { ticket, id, labels } => self.begin_backup(ticket, id, labels)?,
             Work::Discard => self.kept.clear(),
         }
         Ok(())
@@ -263,15 +317,124 @@ impl Worker {
             id: u64::from_be_bytes(id),
             outgoing: self.snapshots.open_checkpoint(path)?,
             links: std::mem::take(&mut self.waiting),
+            backup: None,
+            tickets: 0,
+            is_old: false,
             made: now,
             used: now,
         };
         let (revision, bytes) = (kept.outgoing.checkpoint.applied, kept.outgoing.bytes_before(usize::MAX));
         debug!(revision, bytes, files = kept.outgoing.files.len(), "checkpoint of the state made");
         kept.links.iter().for_each(|link| report(&self.inbox, *link, &kept));
-        // No follower requests an earlier checkpoint without a link, and its files take space.
-        self.kept.retain(|earlier| !earlier.links.is_empty());
+        // Nobody requests an earlier checkpoint that is not in use, and its files take space.
+        self.kept.retain(|earlier| earlier.is_in_use(now));
         self.kept.push(kept);
+        for ticket in std::mem::take(&mut self.tickets) {
+            self.report_backup(ticket);
+        }
+        Ok(())
+    }
+
+    fn backup(&mut self, ticket: Ticket, state: StateCheckpoints) -> Result<(), DiskError> {
+        match ticket.request {
+            BackupRequest::Begin { .. } => {
+                self.request_backup(ticket, state);
+                Ok(())
+            }
+            BackupRequest::Read { backup, offset, length } => {
+                self.read_backup(ticket, (backup, offset, length))
+            }
+        }
+    }
+
+    /// Uses the last checkpoint, or makes a new one.
+    fn request_backup(&mut self, ticket: Ticket, state: StateCheckpoints) {
+        let now = Instant::now();
+        if let Some(last) = self.kept.last()
+            && last.made.elapsed() < REUSED_MAX
+            && !last.is_old
+            && last.outgoing.checkpoint.applied >= ticket.min_revision()
+        {
+            return self.report_backup(ticket);
+        }
+        let kept = self.kept.iter().filter(|kept| kept.is_backup(now)).count();
+        if kept >= BACKUPS_MAX || self.tickets.len() >= WAITING_MAX {
+            let message =
+                format!("{kept} backups are being read from this node: wait for them, or use another node");
+            return backups::refuse(&self.clients, ticket, ErrorKind::ResourceExhausted, &message);
+        }
+        self.tickets.push(ticket);
+        self.make(state);
+    }
+
+    /// Reports the last checkpoint for a client.
+    fn report_backup(&mut self, ticket: Ticket) {
+        let Some(last) = self.kept.last_mut() else { return };
+        let Checkpoint { applied, .. } = last.outgoing.checkpoint;
+        if applied < ticket.min_revision() {
+            let message = format!("the state of this node has revision {applied}, below the requested one");
+            return backups::refuse(&self.clients, ticket, ErrorKind::Unavailable, &message);
+        }
+        last.tickets += 1;
+        let (id, checkpoint) = (last.id, last.outgoing.checkpoint);
+        self.inbox.put_answer(Item::BackupMade { ticket, id, checkpoint });
+    }
+
+    fn begin_backup(
+        &mut self,
+        ticket: Ticket,
+        id: u64,
+        labels: Option<Box<Labels>>,
+    ) -> Result<(), DiskError> {
+        let Some(kept) = self.kept.iter_mut().find(|kept| kept.id == id) else {
+            let message = "the checkpoint for the backup was deleted, as disk space is short on this node";
+            backups::refuse(&self.clients, ticket, ErrorKind::ResourceExhausted, message);
+            return Ok(());
+        };
+        kept.tickets = kept.tickets.saturating_sub(1);
+        let Some(labels) = labels else {
+            kept.is_old = true;
+            let message = "the log of this node begins above the checkpoint by now: try again";
+            backups::refuse(&self.clients, ticket, ErrorKind::Unavailable, message);
+            return Ok(());
+        };
+        let backup = match &mut kept.backup {
+            Some(backup) => backup,
+            none => none.insert(Backup::new(id, &kept.outgoing, *labels)?),
+        };
+        let manifest = backup.begin();
+        let (revision, bytes) = (manifest.revision, manifest.length);
+        info!(id = format!("{id:016x}"), client = ticket.client.0, revision, bytes, "backup begun");
+        backups::respond(&self.clients, ticket, revision, Answer::Backup(manifest));
+        Ok(())
+    }
+
+    fn read_backup(
+        &mut self,
+        ticket: Ticket,
+        (id, offset, length): (u64, u64, usize),
+    ) -> Result<(), DiskError> {
+        let found = self.kept.iter_mut().find(|kept| kept.id == id);
+        let Some((backup, outgoing)) =
+            found.and_then(|kept| Some((kept.backup.as_mut()?, &mut kept.outgoing)))
+        else {
+            let message = format!(
+                "this node does not keep the backup {id:016x}: it is deleted 60 s after its last use, when disk space is short, \
+                 and when the node stops; begin another one"
+            );
+            backups::refuse(&self.clients, ticket, ErrorKind::FailedPrecondition, &message);
+            return Ok(());
+        };
+        match backup.read(outgoing, offset, length)? {
+            Some(chunk) => {
+                let revision = outgoing.checkpoint.applied;
+                backups::respond(&self.clients, ticket, revision, Answer::BackupChunk(chunk));
+            }
+            None => {
+                let message = format!("the backup {id:016x} has no byte at {offset}");
+                backups::refuse(&self.clients, ticket, ErrorKind::InvalidArgument, &message);
+            }
+        }
         Ok(())
     }
 

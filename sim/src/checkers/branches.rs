@@ -96,8 +96,14 @@ fn act(
             let (create_revision, version) =
                 old.map_or((revision, 1), |old| (old.create_revision, old.version + 1));
             let value = set.value.clone();
-            let record =
-                KeyRecord { create_revision, mod_revision: revision, version, value, ..KeyRecord::default() };
+            let record = KeyRecord {
+                create_revision,
+                mod_revision: revision,
+                version,
+                value,
+                #[cfg(gometa_next_level)]
+                level: 0,
+            };
             written.insert(set.key.clone(), Some(record));
             Outcome::Written(Written { revision, version })
         }

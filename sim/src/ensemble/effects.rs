@@ -210,6 +210,8 @@ impl Ensemble {
                 self.schedule(at, Action::Queried { node, life, id, query, seen });
                 Ok(())
             }
+            // No client of the workload makes backups.
+            Effect::Backup { .. } => Ok(()),
             Effect::Read { id, from, to, bytes_max } => {
                 let process = &self.processes[node];
                 let base = process.disk.issued.base.counter;

@@ -332,6 +332,7 @@ impl Nodes {
             Effect::Store { number, batch } => self.store(index, number, batch),
             Effect::Fetch { .. } => panic!("every record is in memory"),
             Effect::Query { .. } => panic!("no script has queries"),
+            Effect::Backup { .. } => panic!("no script makes backups"),
             Effect::Read { id, from, to, bytes_max } => {
                 self.record(Topic::Links, format!("{me} reads {from} to {to}"));
                 let machine = &self.machines[index];

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
 mod altered;
+mod backup;
 mod behind;
 mod blocked;
 mod crashes;

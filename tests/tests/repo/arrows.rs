@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("log", &["zab", "codec", "marks"]),
     // A driver of nodes uses the types in their events and effects (docs/decisions/006).
     ("sim", &["node", "zab", "store", "codec", "log", "proto", "marks"]),
-    // The client is for the console only.
+    // The client is for the console, for joining, and for the file of a backup.
     ("server", &["node", "zab", "store", "codec", "log", "proto", "client"]),
     ("client", &["proto"]),
     ("cli", &["client", "proto"]),

@@ -131,9 +131,10 @@ impl Core {
                 return false;
             }
             let (dialled, Hello { node, expected, addresses, levels, level, .. }) = (state.dialled, hello);
-            self.notice(match reason {
-                Reason::Level => Notice::LevelsDiffer { peer: node, addresses, levels, level },
-                reason => Notice::HelloRefused { dialled, expected, node, addresses, reason },
+            self.notice(if reason == Reason::Level {
+                Notice::LevelsDiffer { peer: node, addresses, levels, level }
+            } else {
+                Notice::HelloRefused { dialled, expected, node, addresses, reason }
             });
             self.send(link, Message::Refuse(reason));
             self.close(link);
