@@ -31,7 +31,6 @@ use gometa_proto::{
 use gometa_store::{Store, Table as _};
 use gometa_zab::{Addresses, Incarnation, Message, Voter};
 
-use self::recoveries::Recoveries;
 use crate::{
     actions::{Action, Deposition, Scheduled},
     checkers::{Check, Oracles, Violation, node_id, node_index},
@@ -42,6 +41,7 @@ use crate::{
     network::{Arrival, Network},
     process::Process,
     random::{Random, Stream},
+    recoveries::Recoveries,
     settings::{MILLISECOND, SECOND, Settings},
     trace::{Sink, Trace},
     transfers::Made,

@@ -31,6 +31,7 @@ pub mod mutants;
 pub mod network;
 pub mod process;
 pub mod random;
+mod recoveries;
 pub mod runner;
 pub mod settings;
 pub mod shrink;

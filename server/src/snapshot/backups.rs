@@ -7,7 +7,6 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use gometa_codec::snapshot::{self, Frame};
-use gometa_node::{BackupRequest, ClientId};
 use gometa_proto::{
     ErrorKind,
     v1::{self, response::Result as Answer},
@@ -15,7 +14,7 @@ use gometa_proto::{
 use gometa_zab::Zxid;
 use tracing::info;
 
-use super::sender::KEPT;
+use super::{sender::KEPT, ticket::Ticket};
 use crate::{
     client::registry::Clients,
     disk::{DiskError, Outgoing},
@@ -27,25 +26,6 @@ pub(super) const BACKUPS_MAX: usize = 2;
 pub(super) const WAITING_MAX: usize = 64;
 /// The delay that clients are asked for before they try again, in milliseconds.
 const RETRY_AFTER_MS: u32 = 500;
-
-/// A request of a client for a backup.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket {
-    pub(crate) client: ClientId,
-    /// The id of the request.
-    pub(crate) id: u64,
-    pub(crate) request: BackupRequest,
-}
-
-impl Ticket {
-    /// The lowest revision that the backup may have.
-    pub(super) fn min_revision(&self) -> u64 {
-        match self.request {
-            BackupRequest::Begin { min_revision } => min_revision,
-            BackupRequest::Read { .. } => 0,
-        }
-    }
-}
 
 /// What the driver knows of a checkpoint, and the checkpoint does not.
 pub(crate) struct Labels {

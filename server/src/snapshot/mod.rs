@@ -9,13 +9,11 @@ mod backups;
 mod progress;
 mod receiver;
 mod sender;
+mod ticket;
 mod transfers;
 
 pub(crate) use self::{
-    backups::{Labels, Ticket},
-    receiver::SnapshotReceiver,
-    sender::SnapshotSender,
-    transfers::Transfers,
+    backups::Labels, receiver::SnapshotReceiver, sender::SnapshotSender, ticket::Ticket, transfers::Transfers,
 };
 
 use std::sync::Arc;

@@ -16,8 +16,9 @@ use gometa_zab::{LinkId, Message, Zxid};
 use tracing::{debug, info, warn};
 
 use super::{
-    backups::{self, BACKUPS_MAX, Backup, Labels, Ticket, WAITING_MAX},
+    backups::{self, BACKUPS_MAX, Backup, Labels, WAITING_MAX},
     send,
+    ticket::Ticket,
     transfers::Transfers,
 };
 use crate::{

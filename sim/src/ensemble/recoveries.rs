@@ -7,8 +7,6 @@
 //!
 //! All of it is drawn from a stream of its own, so that a run without recoveries is what it was before there were any.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use gometa_node::OpenSessions;
 use gometa_proto::v1::{self, request::Operation};
 use gometa_store::{Space, Table as _};
@@ -19,7 +17,7 @@ use crate::{
     actions::{Action, Recovering},
     checkers::{Check, Violation, node_id},
     disk::{End, Image},
-    random::{Random, Stream},
+    recoveries::Records,
     settings::{MILLISECOND, SECOND},
 };
 
@@ -27,48 +25,6 @@ use crate::{
 const LOOK_EVERY: u64 = 200 * MILLISECOND;
 /// The deadline of the operator's requests, in milliseconds.
 const DEADLINE_MS: u32 = 2_000;
-
-/// The value and the revision of each key.
-type Records = Vec<Option<(u64, u64)>>;
-
-/// The recoveries of a run.
-pub(crate) struct Recoveries {
-    random: Random,
-    /// Majorities that are still to be lost.
-    left: u32,
-    /// The number of the present one; 0 before the first.
-    number: u32,
-    /// The voters that are left, from the loss until the ensemble is founded anew.
-    survivors: Vec<usize>,
-    /// Starts and replacements that are due.
-    due: usize,
-    /// The nodes that are to be voters.
-    joining: BTreeSet<usize>,
-    /// The nodes that have started with the data of an earlier history.
-    revived: Vec<usize>,
-    /// What each history that was founded anew began with.
-    first: BTreeMap<u64, Records>,
-}
-
-impl Recoveries {
-    pub(crate) fn new(seed: u64, left: u32) -> Recoveries {
-        Recoveries {
-            random: Random::new(seed, Stream::Recovery),
-            left,
-            number: 0,
-            survivors: Vec::new(),
-            due: 0,
-            joining: BTreeSet::new(),
-            revived: Vec::new(),
-            first: BTreeMap::new(),
-        }
-    }
-
-    /// The value and the revision of a key when this history began; `None` if it was absent.
-    pub(crate) fn record_at_first(&self, history: u64, key: usize) -> Option<(u64, u64)> {
-        self.first.get(&history).and_then(|records| records[key])
-    }
-}
 
 impl Ensemble {
     /// The history that a node belongs to, while its process runs.
