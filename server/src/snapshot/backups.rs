@@ -14,7 +14,7 @@ use gometa_proto::{
 use gometa_zab::Zxid;
 use tracing::info;
 
-use super::{sender::KEPT, ticket::Ticket};
+use super::{KEPT, ticket::Ticket};
 use crate::{
     client::registry::Clients,
     disk::{DiskError, Outgoing},

@@ -16,13 +16,15 @@ pub(crate) use self::{
     backups::Labels, receiver::SnapshotReceiver, sender::SnapshotSender, ticket::Ticket, transfers::Transfers,
 };
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use gometa_codec::snapshot::{self, Frame};
 use gometa_zab::Message;
 
 use crate::net::outbox::{Outbox, Put};
 
+/// The time for which a checkpoint without a receiver is kept: for followers whose connection is broken.
+const KEPT: Duration = Duration::from_secs(60);
 /// The data of one chunk, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;
 /// The number of chunks that a receiver requests ahead.
