@@ -106,6 +106,7 @@ pub(crate) fn answer(response: &Response) -> String {
             };
             format!("{}{actual}, outcome {}", error.error_kind().name(), error.error_outcome())
         }
+        Some(Answer::Backup(_) | Answer::BackupChunk(_)) => "a backup".to_owned(),
         None => "nothing".to_owned(),
     }
 }
