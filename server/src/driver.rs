@@ -19,7 +19,7 @@ use gometa_codec::{
     snapshot::{self, Frame},
     vote::{self, Whereabouts},
 };
-use gometa_node::{ClientId, Effect, Event, Node, membership};
+use gometa_node::{ClientId, Effect, Event, Node};
 use gometa_proto::v1;
 use gometa_store::Checkpoint;
 use gometa_zab::{
@@ -289,7 +289,9 @@ impl Driver {
             }
             Item::DiskSpace(space) => self.disk_space(space, events),
             Item::SnapshotMade { link, id, checkpoint } => self.begin_transfer(link, id, &checkpoint, events),
-            Item::BackupMade { ticket, id, checkpoint } => self.label_backup(ticket, id, &checkpoint),
+            Item::BackupMade { ticket, id, checkpoint } => {
+                self.environment.sender.label_backup(ticket, id, Labels::of(&self.node, &checkpoint));
+            }
             Item::SnapshotReady { link, received } => {
                 let (zxid, configuration) = (received.zxid, received.configuration.clone());
                 self.received = Some((link, received));
@@ -500,24 +502,6 @@ impl Driver {
             // The log begins above it by now.
             None => self.environment.sender.begin(link, self.environment.state.checkpoints()),
         }
-    }
-
-    /// A checkpoint is made for a backup.
-    fn label_backup(&mut self, ticket: Ticket, id: u64, checkpoint: &Checkpoint) {
-        let sender = &self.environment.sender;
-        let (Some(zxid), Some(ensemble)) = (self.node.snapshot_zxid(checkpoint), self.node.ensemble()) else {
-            return sender.label_backup(ticket, id, None);
-        };
-        let labels = Labels {
-            zxid,
-            ensemble: v1::EnsembleRef {
-                id: Bytes::copy_from_slice(&ensemble.id.to_be_bytes()),
-                history: ensemble.history,
-            },
-            members: membership(self.node.configuration(), u64::MAX).members,
-            node: self.node.id().0,
-        };
-        sender.label_backup(ticket, id, Some(labels));
     }
 
     /// A part of the transfer of a snapshot.

@@ -7,15 +7,16 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use gometa_codec::snapshot::{self, Frame};
-use gometa_node::{BackupRequest, ClientId};
 use gometa_proto::{
     ErrorKind,
     v1::{self, response::Result as Answer},
 };
-use gometa_zab::Zxid;
 use tracing::info;
 
-use super::sender::KEPT;
+use super::{
+    KEPT,
+    ticket::{Labels, Ticket},
+};
 use crate::{
     client::registry::Clients,
     disk::{DiskError, Outgoing},
@@ -27,36 +28,6 @@ pub(super) const BACKUPS_MAX: usize = 2;
 pub(super) const WAITING_MAX: usize = 64;
 /// The delay that clients are asked for before they try again, in milliseconds.
 const RETRY_AFTER_MS: u32 = 500;
-
-/// A request of a client for a backup.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket {
-    pub(crate) client: ClientId,
-    /// The id of the request.
-    pub(crate) id: u64,
-    pub(crate) request: BackupRequest,
-}
-
-impl Ticket {
-    /// The lowest revision that the backup may have.
-    pub(super) fn min_revision(&self) -> u64 {
-        match self.request {
-            BackupRequest::Begin { min_revision } => min_revision,
-            BackupRequest::Read { .. } => 0,
-        }
-    }
-}
-
-/// What the driver knows of a checkpoint, and the checkpoint does not.
-pub(crate) struct Labels {
-    /// The last entry that is applied in it.
-    pub(crate) zxid: Zxid,
-    pub(crate) ensemble: v1::EnsembleRef,
-    /// The members, if the state records none.
-    pub(crate) members: Vec<v1::MemberRecord>,
-    /// This node.
-    pub(crate) node: u64,
-}
 
 /// The use of a checkpoint as a backup.
 pub(super) struct Backup {

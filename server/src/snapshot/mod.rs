@@ -9,16 +9,17 @@ mod backups;
 mod progress;
 mod receiver;
 mod sender;
+mod ticket;
 mod transfers;
 
 pub(crate) use self::{
-    backups::{Labels, Ticket},
     receiver::SnapshotReceiver,
     sender::SnapshotSender,
+    ticket::{Labels, Ticket},
     transfers::Transfers,
 };
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use gometa_codec::snapshot::{self, Frame};
 use gometa_zab::Message;
@@ -29,6 +30,9 @@ use crate::net::outbox::{Outbox, Put};
 const CHUNK_BYTES: usize = 256 << 10;
 /// The number of chunks that a receiver requests ahead.
 const CHUNKS_IN_FLIGHT: usize = 4;
+
+/// The time for which a checkpoint without a receiver is kept: for those whose connection is broken.
+const KEPT: Duration = Duration::from_secs(60);
 
 /// Sends a frame. A connection that does not take it is closed: the other end reads too slowly.
 fn send(outbox: &Arc<Outbox<Message>>, frame: &Frame) {

@@ -16,8 +16,10 @@ use gometa_zab::{LinkId, Message, Zxid};
 use tracing::{debug, info, warn};
 
 use super::{
-    backups::{self, BACKUPS_MAX, Backup, Labels, Ticket, WAITING_MAX},
+    KEPT,
+    backups::{self, BACKUPS_MAX, Backup, WAITING_MAX},
     send,
+    ticket::{Labels, Ticket},
     transfers::Transfers,
 };
 use crate::{
@@ -33,8 +35,6 @@ use crate::{
 
 const THREAD: &str = "gometa-snapshot-send";
 const JUDGE_THREAD: &str = "gometa-snapshot-judge";
-/// The time for which a checkpoint without a receiver is kept: for followers whose connection is broken.
-pub(super) const KEPT: Duration = Duration::from_secs(60);
 /// The age up to which a checkpoint is sent to a further follower. A newer one may be smaller: a follower may have had no room
 /// for this one.
 const REUSED_MAX: Duration = Duration::from_secs(10);
