@@ -55,7 +55,8 @@ fn public_items(source: &str) -> impl Iterator<Item = &str> {
 
 /// What a directory contains.
 fn files(directory: &Path) -> Vec<PathBuf> {
-    fs::read_dir(directory).unwrap().map(|file| file.unwrap().path()).collect()
+    let files = fs::read_dir(directory).expect("it is a directory");
+    files.map(|file| file.expect("it can be read").path()).collect()
 }
 
 #[test]
