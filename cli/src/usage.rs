@@ -166,7 +166,7 @@ mod tests {
         // `recover` writes nothing, but is near to `remove`.
         let others = [
             "set", "add", "cas", "delete", "txn", "import", "settings", "bench", "member", "leader",
-            "recover",
+            "recover", "backup", "restore", "upgrade",
         ];
         for command in [Args::command(), ShellLine::command()] {
             for name in command.get_subcommands().map(clap::Command::get_name) {

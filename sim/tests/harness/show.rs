@@ -89,7 +89,6 @@ pub(crate) fn answer(response: &Response) -> String {
         Some(Answer::Txn(answer)) => format!("transaction {} at {}", answer.succeeded, answer.revision),
         Some(Answer::Settings(settings)) => format!("{} settings", settings.settings.len()),
         Some(Answer::Status(_)) => "its status".to_owned(),
-        Some(Answer::Backup(_) | Answer::BackupChunk(_)) => "part of a backup".to_owned(),
         Some(Answer::MembersChanged(v1::MembersChanged { membership, changed })) => {
             let held = if *changed { "changed" } else { "nothing to change" };
             format!("{held}: {}", membership.as_ref().map_or_else(String::new, members))
@@ -107,6 +106,7 @@ pub(crate) fn answer(response: &Response) -> String {
             };
             format!("{}{actual}, outcome {}", error.error_kind().name(), error.error_outcome())
         }
+        Some(Answer::Backup(_) | Answer::BackupChunk(_)) => "a backup".to_owned(),
         None => "nothing".to_owned(),
     }
 }
