@@ -142,6 +142,8 @@ pub(crate) fn peer_messages(nodes: &[u64]) -> Vec<Arc<Vec<u8>>> {
             },
             voters: Vec::new(),
             configuration: Zxid::ZERO,
+            levels: gometa_zab::Levels::SUPPORTED,
+            level: Some(1),
         }))
     };
     let heartbeat = Message::Heartbeat { epoch: Epoch(1), id: 1, commit: 0 };
