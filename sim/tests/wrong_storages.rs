@@ -13,8 +13,8 @@ fn detected(change: impl Fn(&mut Settings)) -> Option<(u64, String)> {
         let mut settings = Settings::of_seed(seed);
         settings.disk.error = settings.disk.error.max(500);
         settings.disk.damage_every = 1_000 * MILLISECOND;
-        // Runs with changes of the members have no lost disks.
-        (settings.process.change_every, settings.spares) = (0, 0);
+        // Runs with changes of the members, or with a lost majority, have no lost disks.
+        (settings.process.change_every, settings.process.recoveries, settings.spares) = (0, 0, 0);
         change(&mut settings);
         let mut ensemble = Ensemble::new(settings, None);
         match panic::catch_unwind(AssertUnwindSafe(|| ensemble.run())) {
