@@ -42,5 +42,6 @@ mod slow;
 mod snapshots;
 mod space;
 mod txns;
+mod upgrade;
 mod wiped;
 mod wire;
