@@ -90,14 +90,15 @@ fn reasons(result: &Value) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_best_has_the_highest_current_epoch_and_then_the_last_entry() {
+fn the_best_has_the_highest_epoch_and_then_the_last_entry() {
     for (first, second, best) in [
         ((3, (3, 7)), (3, (3, 8)), "2.json"),
         ((3, (3, 8)), (3, (3, 7)), "1.json"),
         // An epoch counts before a revision.
         ((3, (3, 7)), (3, (2, 90)), "1.json"),
-        // The current epoch counts before the last entry, and the accepted one not at all.
-        ((2, (3, 90)), (3, (2, 7)), "2.json"),
+        // An entry of an epoch counts as that epoch, if it was not recorded any more; a promise does not count.
+        ((2, (3, 90)), (3, (2, 7)), "1.json"),
+        ((2, (3, 90)), (4, (2, 7)), "2.json"),
         ((9, (9, 1)), (10, (9, 1)), "2.json"),
         ((3, (3, 7)), (3, (3, 7)), "1.json"),
     ] {

@@ -194,6 +194,8 @@ pub struct NodeStatus {
     pub epoch: u64,
     /// The revision of the last durable entry in the node's log.
     pub last_revision: u64,
+    /// The epoch of that entry. It may be above `epoch` while the node is being synchronised.
+    pub last_epoch: u64,
     /// The last revision that the node knows to be committed.
     pub commit_revision: u64,
     /// The last revision that the node has applied.
@@ -371,6 +373,7 @@ impl NodeStatus {
             leader: (status.leader != 0).then_some(status.leader),
             epoch: status.epoch,
             last_revision: status.last_revision,
+            last_epoch: status.last_epoch,
             commit_revision: status.commit_revision,
             applied_revision: status.applied_revision,
             state_hash: status.state_hash,

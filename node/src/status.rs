@@ -122,6 +122,7 @@ impl Sources<'_> {
             leader: leader.map_or(0, |leader| leader.0),
             epoch: zab.current_epoch().0,
             last_revision: zab.durable().counter,
+            last_epoch: zab.durable().epoch.0,
             commit_revision: zab.commit(),
             applied_revision: store.applied(),
             state_hash: store.hash().to_be_bytes().to_vec().into(),

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use gometa_zab::{Configuration, EnsembleId, Epoch, NodeId, NotRefounded, Zxid};
 use crate::{
     config::ServerConfig,
     disk::{Refounded, Survivor},
-    process::{arguments::CONSENT, logging},
+    process::{arguments::CONSENT, logging, output::print},
 };
 
 /// The time for a member to answer.
@@ -153,10 +153,11 @@ impl Own {
             );
         }
         let (epoch, last) = self.position;
-        if (status.epoch, status.last_revision) > (epoch.0, last.counter) {
+        let theirs = status.epoch.max(status.last_epoch);
+        if (theirs, status.last_revision) > (epoch.0, last.counter) {
             return Found::Against(format!(
-                "it has more, epoch {} and revision {}: recover there, or stop that node if it is to be given up",
-                status.epoch, status.last_revision
+                "it has more, epoch {theirs} and revision {}: recover there, or stop that node if it is to be given up",
+                status.last_revision
             ));
         }
         Found::Survivor("has no leader, and not more than this node".to_owned())
@@ -235,14 +236,4 @@ fn agree(consent: &str, source: &str, others: usize) -> Result<(), String> {
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(|error| format!("cannot read the answer: {error}"))?;
     if answer.trim() == CONSENT { Ok(()) } else { Err("nothing was changed".to_owned()) }
-}
-
-fn print(text: &str) -> Result<(), String> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write to standard output: {error}"))
-        }
-        _ => Ok(()),
-    }
 }

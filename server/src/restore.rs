@@ -1,16 +1,13 @@
 //! `gometa-server -restore`: founds an ensemble whose only voter is this node, from the file of a backup.
 
-use std::{
-    io::{self, Write},
-    path::Path,
-};
+use std::path::Path;
 
 use gometa_zab::Voter;
 
 use crate::{
     config::ServerConfig,
     disk::{Checked, Restored, check_backup, restore},
-    process::logging,
+    process::{logging, output::print},
 };
 
 /// Restores a backup into the data directory of the configuration, and prints what to do next. `source` names the flag.
@@ -52,14 +49,4 @@ fn own_voter(config: &ServerConfig) -> Result<Voter, String> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn print(text: &str) -> Result<(), String> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write to standard output: {error}"))
-        }
-        _ => Ok(()),
-    }
 }

@@ -45,12 +45,17 @@ pub fn configuration_in_force(recovered: &Recovered) -> Option<Configuration> {
     Some(latest.unwrap_or_else(|| Configuration::of_genesis(&founding.genesis)))
 }
 
-/// How much of the ensemble's log a survivor has: the last epoch that it has led or followed in, and the last entry. The
-/// survivor with the highest position is founded anew.
+/// How much of the ensemble's log a survivor has: the last epoch that it has led or followed in, or whose entries it has
+/// received, and the last entry. The survivor with the highest position is founded anew.
+///
+/// In an election the current epoch alone counts, and a quorum makes up for it: somebody in it has synchronised completely.
+/// Without a quorum, a node whose synchronisation was interrupted may be the only one with acknowledged entries of an epoch that
+/// is above its own current one. Its log is the beginning of an elected leader's, so it has all that was committed in the epochs
+/// below.
 pub fn position(recovered: &Recovered) -> (Epoch, Zxid) {
     let last = recovered.boundaries.last().copied().unwrap_or(recovered.oldest);
     planted!(
-        (recovered.hard_state.current_epoch, last),
+        (recovered.hard_state.current_epoch.max(last.epoch), last),
         compares_survivors_by_counter => (Epoch(0), Zxid { epoch: Epoch(0), counter: last.counter })
     )
 }

@@ -19,8 +19,8 @@ const COMPARE_HELP: &str = "\
 Write a report of each data directory that is left, while its node is stopped:
   gometa-server -inspect=DIR -inspect-format=json > FILE
 
-The best directory is the one that would win an election among them: the highest current epoch, then the highest last
-entry. Candidates are sound directories of voters, of the newest history. Exit status 0 if there is a best one and
+The best directory is the one that has received most: the highest epoch, current or of the last entry, then the highest
+last entry. Candidates are sound directories of voters, of the newest history. Exit status 0 if there is a best one and
 recovery is needed; 4 if there is none, or a quorum of the voters is left, which can start without recovery.";
 
 /// The commands about recovery.

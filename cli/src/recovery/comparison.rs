@@ -1,4 +1,4 @@
-//! Orders data directories as an election does: by the current epoch, then by the last entry (protocol.md, rule 2).
+//! Orders data directories by the last epoch that they have received something of, then by the last entry (protocol.md 5.13).
 //!
 //! Only sound directories of voters of the newest history are candidates. A voter is a node id and an incarnation, as in
 //! all quorum decisions (protocol.md 5.8): a directory that was emptied may have lost what it has acknowledged.
@@ -124,16 +124,12 @@ impl Row {
         }
     }
 
-    /// The order of votes: current epoch and last entry.
-    fn vote(&self) -> Option<(u64, Position)> {
-        Some((self.current_epoch?, self.last?))
-    }
-
-    /// The same with the epoch that the entries prove. A log that has an entry of an epoch has all that was committed in
-    /// the epochs below, even if the current epoch was not recorded any more (rule 10).
+    /// The order: the last epoch that it has led or followed in, or whose entries it has received, and the last entry. A log
+    /// that has an entry of an epoch has all that was committed in the epochs below, even if the current epoch was not
+    /// recorded any more (rule 10).
     fn received(&self) -> Option<(u64, Position)> {
-        let (current, last) = self.vote()?;
-        Some((current.max(last.epoch), last))
+        let last = self.last?;
+        Some((self.current_epoch?.max(last.epoch), last))
     }
 
     /// The node, or its file.
@@ -260,8 +256,8 @@ fn refuse_copies(reports: &[Report]) -> Result<(), Failure> {
 /// none afterwards.
 fn choose(reports: &[Report], history: Option<u64>, rows: &mut [Row]) -> Option<Best> {
     let candidates: Vec<usize> = (0..rows.len()).filter(|row| rows[*row].reason.is_none()).collect();
-    let vote = candidates.iter().filter_map(|row| rows[*row].vote()).max()?;
-    let row = candidates.iter().copied().find(|row| rows[*row].vote() == Some(vote))?;
+    let most = candidates.iter().filter_map(|row| rows[*row].received()).max()?;
+    let row = candidates.iter().copied().find(|row| rows[*row].received() == Some(most))?;
     let voters = reports[row].members()?.voters;
     let chosen = reports[row].identity.as_ref()?;
     let member = voters.iter().find(|voter| voter.is(chosen))?.clone();
@@ -273,10 +269,11 @@ fn choose(reports: &[Report], history: Option<u64>, rows: &mut [Row]) -> Option<
         }
     }
     let equal = candidates.into_iter().filter(|other| *other != row);
-    let equal =
-        equal.filter(|other| rows[*other].reason.is_none() && rows[*other].vote() == Some(vote)).collect();
+    let equal = equal
+        .filter(|other| rows[*other].reason.is_none() && rows[*other].received() == Some(most))
+        .collect();
     for other in rows.iter_mut().filter(|other| other.history == history) {
-        other.behind = other.last.and_then(|last| vote.1.counter.checked_sub(last.counter));
+        other.behind = other.last.and_then(|last| most.1.counter.checked_sub(last.counter));
     }
     // A node that has not received its promotion yet is counted, too.
     let usable = reports.iter().filter(|report| unusable(report, history).is_none());
@@ -293,7 +290,7 @@ fn choose(reports: &[Report], history: Option<u64>, rows: &mut [Row]) -> Option<
     };
     let same = reports.iter().zip(rows.iter()).filter(|(_, row)| row.history == history);
     let committed = same.map(|(report, _)| report.committed()).max().unwrap_or(0);
-    let lost_at_least = committed.saturating_sub(vote.1.counter);
+    let lost_at_least = committed.saturating_sub(most.1.counter);
     Some(Best { row, member, equal, voters, present, missing, quorum, writes, lost_at_least })
 }
 

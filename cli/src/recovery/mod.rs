@@ -1,6 +1,6 @@
 //! The choice of the data directory to recover from, after a majority of the voters is lost.
 //!
-//! [`report`] reads what `gometa-server -inspect` has written of each directory, [`comparison`] orders them as an election
+//! [`report`] reads what `gometa-server -inspect` has written of each directory, [`comparison`] orders them as recovery
 //! does, and tells what may be lost.
 
 mod comparison;

@@ -69,6 +69,20 @@ pub(crate) fn announce(line: &[u8]) {
     streams().out.put_always(line);
 }
 
+/// Writes directly to standard output, for a program that ends afterwards. It is no error if nobody reads it.
+///
+/// # Errors
+/// One line.
+pub(crate) fn print(text: &str) -> Result<(), String> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Waits until everything queued is written, [`FLUSH_TIMEOUT`] at most.
 pub(crate) fn finish() {
     let until = Instant::now() + FLUSH_TIMEOUT;

@@ -96,14 +96,7 @@ fn act(
             let (create_revision, version) =
                 old.map_or((revision, 1), |old| (old.create_revision, old.version + 1));
             let value = set.value.clone();
-            let record = KeyRecord {
-                create_revision,
-                mod_revision: revision,
-                version,
-                value,
-                #[cfg(gometa_next_level)]
-                level: 0,
-            };
+            let record = KeyRecord { create_revision, mod_revision: revision, version, value };
             written.insert(set.key.clone(), Some(record));
             Outcome::Written(Written { revision, version })
         }

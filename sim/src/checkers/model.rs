@@ -204,14 +204,7 @@ impl Model {
         };
         let (create_revision, version) =
             old.map_or((revision, 1), |old| (old.create_revision, old.version + 1));
-        let record = KeyRecord {
-            create_revision,
-            mod_revision: revision,
-            version,
-            value,
-            #[cfg(gometa_next_level)]
-            level: 0,
-        };
+        let record = KeyRecord { create_revision, mod_revision: revision, version, value };
         self.keys.entry(key).or_default().push((revision, Some(record)));
         outcome(Outcome::Written(Written { revision, version }))
     }

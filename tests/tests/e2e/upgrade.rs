@@ -106,6 +106,18 @@ async fn levels(ensemble: &Ensemble) -> Vec<(u32, u32)> {
     statuses.iter().map(|status| (status.level, status.level_max)).collect()
 }
 
+/// Runs `gometa upgrade` with arguments, and returns whether it succeeded, and what it printed.
+fn upgrade(ensemble: &Ensemble, arguments: &[&str]) -> (bool, String) {
+    let peers = ensemble.requests_from(0).join(",");
+    let output = Command::new(program("gometa"))
+        .args(["--peers", &peers, "upgrade"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+}
+
 /// Every node refuses the request of the further level.
 async fn append_is_refused(ensemble: &Ensemble, round: u8) {
     for node in ensemble.all() {
@@ -158,20 +170,28 @@ async fn an_ensemble_is_upgraded_and_back_and_upgraded_again_under_load() {
     );
     let address = ensemble.addresses(missing).message.to_string();
     assert!(error.message().contains(&address) && error.message().contains("not connected"), "{error}");
+    let (_, shown) = upgrade(&ensemble, &["status"]);
+    assert!(shown.contains(&format!("is refused until {address} is back or removed")), "{shown}");
+    let (finalized, said) = upgrade(&ensemble, &["finalize"]);
+    assert!(!finalized && said.contains("not connected"), "{said}");
     // With one that runs the earlier version, too.
     ensemble.spawn(missing);
     ensemble.ready(missing).await;
     ensemble.converged(&ensemble.all()).await;
     let error = client.finalize_upgrade(2).await.unwrap_err();
     assert!(error.message().contains(&format!("{address} supports feature level 1")), "{error}");
+    let (_, shown) = upgrade(&ensemble, &["status"]);
+    assert!(shown.contains(&format!("finalize would change nothing: upgrade {address} first")), "{shown}");
     assert_eq!(client.membership().await.unwrap().level, 1);
     ensemble.terminate(missing).await;
     ensemble.spawn_with(missing, Command::new(&next));
     ensemble.ready(missing).await;
     ensemble.converged(&ensemble.all()).await;
 
-    let changed = client.finalize_upgrade(2).await.unwrap();
-    assert_eq!((changed.changed, changed.membership.level), (true, 2));
+    let (_, shown) = upgrade(&ensemble, &["status"]);
+    assert!(shown.contains("finalize would raise it to 2, which adds:"), "{shown}");
+    let finalized = upgrade(&ensemble, &["finalize"]);
+    assert_eq!(finalized, (true, "the ensemble runs at feature level 2 now\n".to_owned()));
     let again = client.finalize_upgrade(2).await.unwrap();
     assert_eq!((again.changed, again.membership.level), (false, 2));
     assert_eq!(levels(&ensemble).await, [(2, 2); 3]);

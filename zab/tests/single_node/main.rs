@@ -12,6 +12,7 @@ mod formation;
 mod formation_quorum;
 mod integrity;
 mod leader;
+mod levels;
 mod liveness;
 mod members;
 mod pending;

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use gometa_testkit::disk::Disk;
 use gometa_zab::{
     Addresses, Bounds, Candidate, Config, DiskSpace, Effect, EnsembleId, Epoch, Event, FIRST_LEVEL, Founding,
-    Genesis, HardState, Hello, Incarnation, Kind, LinkId, LogEntry, Message, NodeId, Notice, Reason, Role,
-    Round, StateReport, Ticks, Timeouts, Vote, VoteState, Voter, Zab, Zxid,
+    Genesis, HardState, Hello, Incarnation, Kind, Levels, LinkId, LogEntry, Message, NodeId, Notice, Reason,
+    Role, Round, StateReport, Ticks, Timeouts, Vote, VoteState, Voter, Zab, Zxid,
 };
 
 pub(crate) const HOME: EnsembleId = EnsembleId { id: 7, history: 1 };
@@ -86,6 +86,8 @@ pub(crate) struct Solo {
     pub(crate) disk: Disk,
     pub(crate) me: u64,
     pub(crate) count: u64,
+    /// The feature levels that it and its peers support.
+    pub(crate) levels: Levels,
     now: Ticks,
     next_link: u64,
     sequence: u64,
@@ -95,17 +97,22 @@ pub(crate) struct Solo {
 
 impl Solo {
     pub(crate) fn new(me: u64, count: u64, disk: Disk, bounds: Bounds) -> Solo {
-        Solo::start(me, count, disk, bounds, (false, false))
+        Solo::start(me, count, disk, bounds, Levels::SUPPORTED, (false, false))
     }
 
     /// A node that founds an ensemble with a quorum.
     pub(crate) fn founding_with_quorum(me: u64, count: u64, disk: Disk) -> Solo {
-        Solo::start(me, count, disk, Bounds::default(), (false, true))
+        Solo::start(me, count, disk, Bounds::default(), Levels::SUPPORTED, (false, true))
     }
 
     /// A node that has lost the record of its ensemble.
     pub(crate) fn never_founding(me: u64, count: u64) -> Solo {
-        Solo::start(me, count, Disk::default(), Bounds::default(), (true, false))
+        Solo::start(me, count, Disk::default(), Bounds::default(), Levels::SUPPORTED, (true, false))
+    }
+
+    /// A node with a program that supports these feature levels, as do its peers.
+    pub(crate) fn with_levels(me: u64, count: u64, disk: Disk, levels: Levels) -> Solo {
+        Solo::start(me, count, disk, Bounds::default(), levels, (false, false))
     }
 
     fn start(
@@ -113,6 +120,7 @@ impl Solo {
         count: u64,
         disk: Disk,
         bounds: Bounds,
+        levels: Levels,
         (never_founds, founds_with_quorum): (bool, bool),
     ) -> Solo {
         let config = Config {
@@ -124,13 +132,14 @@ impl Solo {
             seed: 5,
             timeouts: Timeouts::from_ms(100, 1_000),
             bounds,
-            levels: gometa_zab::Levels::SUPPORTED,
+            levels,
             never_founds,
             founds_with_quorum,
         };
         let now = Ticks(77 * MS);
         let zab = Zab::new(config, disk.recover(), now);
-        let mut solo = Solo { zab, disk, me, count, now, next_link: 0, sequence: 0, first: Vec::new() };
+        let mut solo =
+            Solo { zab, disk, me, count, levels, now, next_link: 0, sequence: 0, first: Vec::new() };
         solo.first = solo.step(Vec::new());
         solo
     }
@@ -189,7 +198,7 @@ impl Solo {
             addresses: voter(node, false).addresses,
             voters: Vec::new(),
             configuration: Zxid::ZERO,
-            levels: gometa_zab::Levels::SUPPORTED,
+            levels: self.levels,
             level: Some(FIRST_LEVEL),
         }
     }
