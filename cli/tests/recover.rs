@@ -288,7 +288,7 @@ fn what_is_known_about_lost_writes_is_told() {
     assert!(told.contains("at least 2 committed revisions will be lost"), "{told}");
     assert!(told.contains("node 0000000000000006 has entries through (3, 12)"), "{told}");
     // Entries of an epoch that the current epoch does not name yet.
-    let told = notes(&[best(), report(2, 2, (4, 6))]);
+    let told = notes(&[best(), voters(report(6, 2, (4, 6)), &all, &[6])]);
     assert!(told.contains("has entries through (4, 6)") && !told.contains(below), "{told}");
     // A later epoch that ends before.
     let told = notes(&[best(), voters(report(6, 4, (2, 5)), &all, &[6])]);
