@@ -241,6 +241,10 @@ impl<T: Table> Node<T> {
         if needed <= level {
             return None;
         }
+        if self.zab.configuration().level() >= needed || !self.synchronised {
+            let message = format!("this node has not applied yet that the feature level is {needed}");
+            return Some(Error::not_applied(ErrorKind::Unavailable, message).with_retry_after_ms(20));
+        }
         let message = format!(
             "this request needs feature level {needed}, the ensemble runs at {level}: see `gometa upgrade status`"
         );

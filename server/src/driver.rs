@@ -114,6 +114,8 @@ pub(crate) struct Driver {
     installation: Option<Token>,
     /// The members, as last logged; `None` until the ensemble is known.
     members: Option<Configuration>,
+    /// The feature level, as last logged; `None` until the ensemble is known.
+    level: Option<u32>,
     /// The node's current role.
     role: Role,
     steps: Steps,
@@ -130,6 +132,7 @@ impl Driver {
     pub(crate) fn new(node: Node<RocksTable>, first: Vec<Effect>, environment: Environment) -> Driver {
         let mut driver = Driver {
             members: None,
+            level: None,
             node,
             environment,
             links: HashMap::new(),
@@ -177,6 +180,13 @@ impl Driver {
 
     /// Takes over and logs a change of the members.
     fn update_members(&mut self) {
+        let level = self.node.ensemble().map(|_| self.node.level());
+        let before = std::mem::replace(&mut self.level, level);
+        if let (Some(before), Some(level)) = (before, level)
+            && before < level
+        {
+            info!(level, revision = self.node.configuration().version().counter, "feature level raised");
+        }
         let configuration = self.node.configuration();
         let is_new = self.members.as_ref().is_none_or(|members| members.version() != configuration.version());
         let Some(ensemble) = self.node.ensemble().filter(|_| is_new) else { return };
@@ -491,7 +501,7 @@ impl Driver {
         } else {
             let (ensemble, voters) = (self.node.ensemble(), self.node.voters());
             let version = self.node.configuration().version();
-            let level = ensemble.map(|_| self.node.configuration().level());
+            let level = ensemble.map(|_| self.node.level());
             let hello = Hello { ensemble, configuration: version, level, ..hello.clone() };
             runtime.spawn(search.log_looking(&hello, voters, book, now));
         }

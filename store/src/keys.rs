@@ -67,11 +67,12 @@ impl Keys {
         operation: &Operation,
         found: Found,
     ) -> CommandOutcome {
-        if let Err(error) = operation.check() {
-            return failure(error.error_kind(), 0);
-        }
+        // First: a program that does not know the operation cannot check it.
         if operation.kind().level() > self.level {
             return failure(ErrorKind::Unsupported, 0);
+        }
+        if let Err(error) = operation.check() {
+            return failure(error.error_kind(), 0);
         }
         match operation {
             Operation::Add(add) => match found.record() {

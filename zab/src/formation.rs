@@ -305,6 +305,7 @@ impl Forming {
     fn on_prepare(&mut self, core: &mut Core, link: LinkId, genesis: Genesis) {
         match self.stage {
             _ if core.config.never_founds => core.close(link),
+            _ if !core.config.levels.contains(genesis.level) => core.refuse(link, Reason::Level),
             Stage::Gathering | Stage::Accepting { .. } | Stage::Preparing { .. }
                 if self.may_replace(core, &genesis) =>
             {
@@ -336,7 +337,9 @@ impl Forming {
     fn on_seal(&mut self, core: &mut Core, link: LinkId, ensemble: EnsembleId) {
         match (&self.stage, core.founding.clone()) {
             (Stage::Gathering | Stage::Accepting { .. }, Some(founding))
-                if founding.genesis.ensemble == ensemble && core.is_idle() =>
+                if founding.genesis.ensemble == ensemble
+                    && core.is_idle()
+                    && core.config.levels.contains(founding.genesis.level) =>
             {
                 self.seal(core, founding.genesis);
             }
@@ -464,6 +467,10 @@ impl Forming {
                     addresses: core.config.addresses.clone(),
                 },
             });
+        }
+        if levels.is_empty() {
+            // Each supports a level that this node supports, but not one that all do. An operator sees it in their versions.
+            return;
         }
         // A unique id: the seed of this start, mixed so that a second genesis of this start differs.
         let mixed = (u128::from(core.random_below(u64::MAX)) << 64) | u128::from(core.random_below(u64::MAX));

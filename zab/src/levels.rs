@@ -12,9 +12,9 @@ pub const FIRST_LEVEL: u32 = 1;
 /// The feature levels that a program supports: all from `min` to `max`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Levels {
-    /// The lowest one.
+    /// The lowest one, at least 1.
     pub min: u32,
-    /// The highest one.
+    /// The highest one, at least `min`.
     pub max: u32,
 }
 
@@ -23,16 +23,20 @@ impl Levels {
     pub const SUPPORTED: Levels =
         Levels { min: FIRST_LEVEL, max: if cfg!(gometa_next_level) { 2 } else { 1 } };
 
-    /// Whether an ensemble of this level may contain a node that supports these.
+    /// Whether `level`, that of an ensemble, is among these.
     #[must_use]
     pub const fn contains(self, level: u32) -> bool {
         self.min <= level && level <= self.max
     }
 
-    /// The levels that both support; empty, so that it contains none, if there is none.
-    #[must_use]
+    /// The levels that both support; [empty](Levels::is_empty) if there is none.
     pub(crate) fn and(self, other: Levels) -> Levels {
         Levels { min: self.min.max(other.min), max: self.max.min(other.max) }
+    }
+
+    /// Whether it contains no level: the two ranges that it was made of have none in common.
+    pub(crate) fn is_empty(self) -> bool {
+        self.min > self.max
     }
 }
 

@@ -161,7 +161,7 @@ pub struct Hello {
     pub configuration: Zxid,
     /// The feature levels that the sender's program supports.
     pub levels: Levels,
-    /// The feature level of the sender's configuration; `None` before formation.
+    /// The feature level of the last configuration that the sender knows to be committed; `None` before formation.
     pub level: Option<u32>,
 }
 

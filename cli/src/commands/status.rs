@@ -104,12 +104,14 @@ fn counts(node: &NodeStatus, leader: &NodeStatus) -> bool {
 }
 
 /// The ensemble of most of the nodes that answer, in its latest history: nodes that were left behind in an earlier one may be
-/// more.
+/// more, as may those that have not joined yet.
 fn ensemble_of_most<'a>(answered: &BTreeMap<&str, &'a NodeStatus>) -> Option<&'a Option<EnsembleId>> {
     let id = |of: &NodeStatus| of.ensemble.as_ref().map(|ensemble| ensemble.id.clone());
     let supporters = |of: &NodeStatus| answered.values().filter(|other| id(other) == id(of)).count();
     let history = |of: &NodeStatus| of.ensemble.as_ref().map(|ensemble| ensemble.history);
-    let most = answered.values().max_by_key(|status| (supporters(status), history(status)))?;
+    let most = answered
+        .values()
+        .max_by_key(|status| (status.ensemble.is_some(), supporters(status), history(status)))?;
     Some(&most.ensemble)
 }
 

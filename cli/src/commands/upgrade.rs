@@ -19,7 +19,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 const FINALIZE_HELP: &str = "\
 Every member must be connected and run a version that supports the level; otherwise nothing changes. There is no way back:
 from then on, a version that does not support the level is refused. Until then each node can be stopped and started with the
-earlier version again.";
+earlier version again. If the outcome is unknown, repeat it, and do not start the earlier version before.";
 
 /// The commands about upgrades.
 #[derive(Subcommand, Debug)]
@@ -33,7 +33,7 @@ pub(crate) enum UpgradeCommand {
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Finalize {
-    /// The level; the highest that every member supports if it is not given
+    /// The level; if it is not given, the highest that a member supports
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     level: Option<u32>,
 }
@@ -53,7 +53,8 @@ impl UpgradeCommand {
             (UpgradeCommand::Status, Format::Json) => write_json(out, &report.fields())?,
             (UpgradeCommand::Status, Format::Table) => report.show(out)?,
             (UpgradeCommand::Finalize(Finalize { level }), format) => {
-                let level = level.unwrap_or_else(|| report.target());
+                // The leader refuses it, and says why, unless every member supports it.
+                let level = level.unwrap_or_else(|| report.highest());
                 let changed = context.client.finalize_upgrade(level).await?;
                 let now = changed.membership.level;
                 match format {
@@ -98,6 +99,27 @@ impl Report {
     fn target(&self) -> u32 {
         let highest = self.answers().map(|status| status.level_max).min();
         highest.unwrap_or(self.level).max(self.level)
+    }
+
+    /// The highest level that a member supports which answers.
+    fn highest(&self) -> u32 {
+        self.answers().map(|status| status.level_max).max().unwrap_or(self.level).max(self.level)
+    }
+
+    /// The members that keep the target below what others support.
+    fn behind(&self) -> Vec<&str> {
+        if self.highest() == self.target() {
+            return Vec::new();
+        }
+        let lowest = self
+            .members
+            .iter()
+            .filter(|(_, answer)| answer.as_ref().is_ok_and(|status| status.level_max <= self.target()));
+        lowest.map(|(member, _)| member.message_address.as_str()).collect()
+    }
+
+    fn upgrade_first(&self) -> String {
+        format!("upgrade {} first", self.behind().join(", "))
     }
 
     /// The levels above that of the ensemble, through the target, with what each adds.
@@ -161,15 +183,9 @@ impl Report {
         writeln!(out, "the ensemble runs at feature level {}", self.level)?;
         let (missing, changes) = (self.missing(), self.changes());
         if changes.is_empty() {
-            let lowest: Vec<&str> = self
-                .members
-                .iter()
-                .filter(|(_, answer)| answer.as_ref().is_ok_and(|status| status.level_max == self.target()))
-                .map(|(member, _)| member.message_address.as_str())
-                .collect();
-            match self.answers().any(|status| status.level_max > self.target()) {
-                true => writeln!(out, "finalize would change nothing: upgrade {} first", lowest.join(", "))?,
-                false => writeln!(out, "finalize would change nothing: no member supports a higher one")?,
+            match self.behind().is_empty() {
+                false => writeln!(out, "finalize is refused: {}", self.upgrade_first())?,
+                true => writeln!(out, "finalize would change nothing: no member supports a higher one")?,
             }
             return Ok(());
         }
@@ -185,6 +201,13 @@ impl Report {
         }
         for (level, adds) in changes {
             writeln!(out, "  {level}: {adds}")?;
+        }
+        if !self.behind().is_empty() {
+            writeln!(
+                out,
+                "other members support more: {}, or name the level with --level",
+                self.upgrade_first()
+            )?;
         }
         Ok(())
     }

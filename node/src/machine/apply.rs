@@ -104,10 +104,10 @@ impl<T: Table> Node<T> {
             },
             Content::Configuration(record) => {
                 self.store.configure(next.counter, record.clone());
-                if let Some(configuration) = Configuration::decode(record) {
-                    self.recorded_level = Some(configuration.level());
-                    self.store.set_level(configuration.level());
-                }
+                let configuration =
+                    Configuration::decode(record).expect("it was decoded when it was appended");
+                self.recorded_level = Some(configuration.level());
+                self.store.set_level(configuration.level());
             }
         }
         self.apply_waits = None;

@@ -69,7 +69,9 @@ impl<T: Table> Node<T> {
         let installing = self.installing.as_mut().expect("a snapshot is being installed");
         assert_eq!(store.applied(), installing.at.counter, "the table is that of the snapshot");
         installing.exchanged = true;
-        self.recorded_level = configuration_of(&store).ok().flatten().map(|it| it.level());
+        let configuration =
+            configuration_of(&store).expect("the snapshot's configuration was decoded before");
+        self.recorded_level = configuration.map(|configuration| configuration.level());
         self.store = store;
         self.released = self.store.applied();
         self.read_back.clear();

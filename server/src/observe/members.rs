@@ -7,9 +7,6 @@ use tracing::{info, warn};
 /// Logs a notice of a change or of a transfer; `name` returns the name of a node.
 pub(super) fn log(notice: &Notice, name: impl Fn(NodeId) -> String) {
     match notice {
-        Notice::ChangeProposed { change: Change::RaiseLevel(level), version } => {
-            info!(level, revision = version.counter, "feature level raised");
-        }
         Notice::ChangeProposed { change, version } => {
             let peer = match change {
                 Change::AddLearner(learner) => learner.addresses.message.clone(),

@@ -181,7 +181,9 @@ async fn an_ensemble_is_upgraded_and_back_and_upgraded_again_under_load() {
     let error = client.finalize_upgrade(2).await.unwrap_err();
     assert!(error.message().contains(&format!("{address} supports feature level 1")), "{error}");
     let (_, shown) = upgrade(&ensemble, &["status"]);
-    assert!(shown.contains(&format!("finalize would change nothing: upgrade {address} first")), "{shown}");
+    assert!(shown.contains(&format!("finalize is refused: upgrade {address} first")), "{shown}");
+    let (finalized, said) = upgrade(&ensemble, &["finalize"]);
+    assert!(!finalized && said.contains(&format!("{address} supports feature level 1")), "{said}");
     assert_eq!(client.membership().await.unwrap().level, 1);
     ensemble.terminate(missing).await;
     ensemble.spawn_with(missing, Command::new(&next));

@@ -110,7 +110,11 @@ impl Page {
             let lines: Vec<String> =
                 lines.lines().filter(|line| !is_notice(line)).map(without_leader).collect();
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-            assert!(are_as_shown(&lines, shown), "$ {text}\n{:#?}\nis not\n{shown:#?}", tail(&lines));
+            assert!(
+                are_as_shown(&lines, shown) && has_status(text, &lines, shown),
+                "$ {text}\n{:#?}\nis not\n{shown:#?}",
+                tail(&lines)
+            );
         }
         assert!(ended.is_ok(), "the session does not end");
     }
@@ -211,6 +215,11 @@ fn without_leader(line: &str) -> String {
     }
 }
 
+/// Whether the exit status that a command prints last is the one on the page: other numbers may differ.
+fn has_status(text: &str, printed: &[&str], shown: &[String]) -> bool {
+    !text.ends_with("echo $?") || printed.last().copied() == shown.last().map(String::as_str)
+}
+
 /// Whether lines match the page, where a line "…" stands for any number of lines.
 fn are_as_shown(printed: &[&str], shown: &[String]) -> bool {
     match (printed, shown) {
@@ -241,6 +250,14 @@ fn output_is_compared_with_the_page() {
         let printed: Vec<&str> = printed.lines().collect();
         assert_eq!(are_as_shown(&printed, &lines(shown)), same, "{printed:?} {shown:?}");
     }
+}
+
+#[test]
+fn exit_statuses_are_compared_exactly() {
+    let shown = ["text 3".to_owned(), "5".to_owned()];
+    assert!(has_status("false; echo $?", &["text 4", "5"], &shown));
+    assert!(!has_status("false; echo $?", &["text 3", "4"], &shown));
+    assert!(has_status("echo 4", &["text 3", "4"], &shown));
 }
 
 #[test]

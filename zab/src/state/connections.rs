@@ -5,8 +5,9 @@ use core::cmp::Ordering;
 
 use super::{Core, Link};
 use crate::{
+    configuration::Configuration,
     effect::{Effect, Notice},
-    levels::Levels,
+    levels::FIRST_LEVEL,
     message::{Hello, Message, Reason},
     types::{Epoch, Incarnation, LinkId, NodeId, Ticks},
 };
@@ -85,16 +86,26 @@ impl Core {
             voters: if ensemble.is_some() { Vec::new() } else { self.config.voters.clone() },
             configuration: self.configuration().version(),
             levels: self.config.levels,
-            level: ensemble.map(|_| self.configuration().level()),
+            level: ensemble.map(|_| self.committed_level()),
         };
         self.send(link, Message::Hello(hello));
     }
 
-    /// Whether each end supports the feature level of the other one's ensemble (protocol.md 5.14).
+    /// The level of the last configuration that is known to be committed: one above may be taken back.
+    fn committed_level(&self) -> u32 {
+        let committed = self.configurations.all().rev().find(|it| it.version().counter <= self.commit);
+        committed.map_or(FIRST_LEVEL, Configuration::level)
+    }
+
+    /// Whether both ends support the feature level of the ensemble, as the one knows it that knows the higher one: levels never
+    /// fall, and the other one learns it from the log (protocol.md 5.14). Before formation, whether they support a common one.
     fn supports(&self, hello: &Hello) -> bool {
-        let own = self.ensemble().map(|_| self.configuration().level());
-        let supports = |levels: Levels, level: Option<u32>| level.is_none_or(|level| levels.contains(level));
-        supports(self.config.levels, hello.level) && supports(hello.levels, own)
+        let own = self.ensemble().map(|_| self.committed_level());
+        let both = self.config.levels.and(hello.levels);
+        match own.max(hello.level) {
+            Some(level) => both.contains(level),
+            None => !both.is_empty(),
+        }
     }
 
     /// Accepts a Hello, or refuses the connection and returns false.

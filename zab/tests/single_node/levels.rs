@@ -47,6 +47,7 @@ fn connections_need_a_level_that_both_ends_support() {
         (OLD, 1, BOTH, Some(2), false),
         (OLD, 1, NEW, Some(1), false),
         (OLD, 1, NEW, None, false),
+        (BOTH, 1, NEW, Some(2), true),
         (BOTH, 1, BOTH, Some(2), true),
         (BOTH, 2, OLD, Some(1), false),
         (BOTH, 2, OLD, None, false),
