@@ -475,7 +475,7 @@ impl Backup {
     }
 }
 
-/// The bytes of the backup; see [`crate::Backup::next`].
+/// The bytes of the backup; see [`crate::Backup::next`]. After an error there are none.
 impl Iterator for Backup {
     type Item = Result<Bytes>;
 

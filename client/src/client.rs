@@ -202,6 +202,11 @@ impl Client {
         error
     }
 
+    /// The ensemble, with the history in use, if it is known.
+    pub(crate) fn ensemble(&self) -> Option<v1::EnsembleRef> {
+        self.shared.router.ensemble()
+    }
+
     /// A client of one node alone, with the settings of this one. It has connections of its own.
     ///
     /// # Errors

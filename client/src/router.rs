@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use gometa_proto::ErrorKind;
+use gometa_proto::{ErrorKind, v1};
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 
 use crate::{
@@ -129,9 +129,14 @@ impl Router {
         Arc::clone(self.state().histories.current())
     }
 
+    /// The ensemble, with the history in use, if it is known.
+    pub(crate) fn ensemble(&self) -> Option<v1::EnsembleRef> {
+        self.state().histories.ensemble().cloned()
+    }
+
     /// The id of the history in use, if it is known.
     pub(crate) fn history_id(&self) -> Option<u64> {
-        self.state().histories.ensemble().map(|ensemble| ensemble.history)
+        self.ensemble().map(|ensemble| ensemble.history)
     }
 
     /// The scope of calls that begin now.

@@ -66,6 +66,10 @@ pub fn run() -> ExitCode {
     }
     let done = match (&args.inspect, &args.recover, &args.restore) {
         (Some(dir), ..) => inspect::run(dir, &args),
+        (None, None, Some(_)) if args.config.is_none() => Err(format!(
+            "{} needs -config=FILE: the restored ensemble records the addresses of this node; nothing was changed",
+            args.source("restore")
+        )),
         (None, None, Some(file)) => configurations(&args).and_then(|configs| {
             configs.iter().try_for_each(|config| restore::run(config, file, &args.source("restore")))
         }),

@@ -172,7 +172,7 @@ impl Offline {
                 match format {
                     Format::Table => writeln!(
                         out,
-                        "{} is complete and sound: revision {revision}, {keys}, {}",
+                        "{} is complete, every byte is as it was written: revision {revision}, {keys}, {}",
                         file.display(),
                         size(bytes)
                     )?,

@@ -47,11 +47,13 @@ pub struct Backup {
     /// The first byte that is not returned yet.
     returned: u64,
     parts: VecDeque<JoinHandle<Result<Bytes>>>,
+    /// Why it cannot be read on: the bytes that failed are missing.
+    failed: Option<Error>,
 }
 
 impl Client {
     /// Begins a backup of everything that was acknowledged before this call. It is read from a follower if one answers, else from
-    /// the leader.
+    /// the leader. Each follower has 5 s to begin it, the last node asked as long as the timeout of calls.
     ///
     /// # Errors
     /// Those of a linearizable read, see [`get`](Self::get); then [`ErrorKind::Unavailable`] and
@@ -73,8 +75,10 @@ impl Client {
             .partition(|address| view.leader.as_ref() != Some(address));
         others.append(&mut last);
         let mut failure = None;
-        for address in others {
-            match self.begin_backup(&address, revision).await {
+        let count = others.len();
+        for (number, address) in others.into_iter().enumerate() {
+            let timeout = if number + 1 < count { self.timeout().min(BEGIN_MAX) } else { self.timeout() };
+            match self.begin_backup(&address, revision, timeout).await {
                 Ok(backup) => return Ok(backup),
                 Err(error) => failure = Some(error),
             }
@@ -87,15 +91,16 @@ impl Client {
     /// other nodes may be missing.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for an invalid address, [`ErrorKind::Unavailable`] if the node cannot be reached or belongs
+    /// [`ErrorKind::InvalidArgument`] for an invalid address, [`ErrorKind::FailedPrecondition`] if the node belongs to another
+    /// ensemble than this client's, [`ErrorKind::Unavailable`] if the node cannot be reached or belongs
     /// to no ensemble, [`ErrorKind::ResourceExhausted`] if it has too many backups, and [`ErrorKind::Unsupported`] if it runs an
     /// earlier version.
     pub async fn backup_of(&self, address: &str) -> Result<Backup> {
-        self.begin_backup(address, 0).await
+        self.begin_backup(address, 0, self.timeout()).await
     }
 
-    async fn begin_backup(&self, address: &str, min_revision: u64) -> Result<Backup> {
-        let client = self.pinned_to(address)?.with_timeout(self.timeout().min(BEGIN_MAX));
+    async fn begin_backup(&self, address: &str, min_revision: u64, timeout: Duration) -> Result<Backup> {
+        let client = self.pinned_to(address)?.with_timeout(timeout);
         let body = Body::BeginBackup(v1::BeginBackup { min_revision });
         let manifest = client
             .call(body, |result| match result {
@@ -103,9 +108,16 @@ impl Client {
                 _ => None,
             })
             .await?;
+        let theirs = manifest.ensemble.as_ref().map(|ensemble| (&ensemble.id, ensemble.history));
+        let own = self.ensemble();
+        if own.as_ref().is_some_and(|own| Some((&own.id, own.history)) != theirs) {
+            let message =
+                format!("the node at {address} belongs to another ensemble, or to an earlier history of it");
+            return Err(Error::new(ErrorKind::FailedPrecondition, Operation::BeginBackup, message));
+        }
         let client = client.with_timeout(PART_TIMEOUT.max(self.timeout()));
         let (address, info) = (address.to_owned(), BackupInfo { manifest });
-        Ok(Backup { client, address, info, next: 0, returned: 0, parts: VecDeque::new() })
+        Ok(Backup { client, address, info, next: 0, returned: 0, parts: VecDeque::new(), failed: None })
     }
 }
 
@@ -128,13 +140,17 @@ impl Backup {
         self.returned
     }
 
-    /// The next bytes; `None` after the last ones. If the node cannot be reached, it is tried again for a minute. If this future
+    /// The next bytes, at most 256 KiB; `None` after the last ones. If the node cannot be reached, it is tried again for a minute. If this future
     /// is dropped before it is ready, no byte is lost.
     ///
     /// # Errors
     /// [`ErrorKind::FailedPrecondition`] if the node does not keep the backup any more: begin another one.
-    /// [`ErrorKind::DeadlineExceeded`] and [`ErrorKind::Unavailable`] if the node cannot be reached.
+    /// [`ErrorKind::DeadlineExceeded`] and [`ErrorKind::Unavailable`] if the node cannot be reached. After an error every call
+    /// returns it again.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         let length = self.info.length();
         while self.parts.len() < PARTS_IN_FLIGHT && self.next < length {
             let wanted = (length - self.next).min(BACKUP_CHUNK_MAX as u64);
@@ -146,7 +162,10 @@ impl Backup {
         let result = part.await;
         self.parts.pop_front();
         let broken = |_| Error::new(ErrorKind::Closed, Operation::ReadBackup, "the runtime is shut down");
-        let bytes = result.map_err(broken)??;
+        let bytes = result
+            .map_err(broken)
+            .and_then(|part| part)
+            .inspect_err(|error| self.failed = Some(error.clone()))?;
         self.returned += bytes.len() as u64;
         Ok(Some(bytes))
     }

@@ -1,11 +1,13 @@
 //! Writing a backup to a file: complete and durable under its name, or not there.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    ffi::OsString,
+    fs::{self, File},
     io::{self, BufWriter, ErrorKind},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
+
+use tempfile::NamedTempFile;
 
 use super::{Backup, BackupWriter};
 use crate::error::Error;
@@ -59,9 +61,10 @@ impl Backup {
         replace: bool,
         mut progress: impl FnMut(&Backup),
     ) -> Result<Saved, SaveError> {
-        let partial = Partial::create(path, replace)?;
-        let failed = |source| SaveError::Io { path: path.to_owned(), source };
-        let output = BufWriter::with_capacity(BUFFER, &partial.file);
+        let file = create(path, replace)?;
+        let named = path.to_owned();
+        let failed = |source| SaveError::Io { path: named.clone(), source };
+        let output = BufWriter::with_capacity(BUFFER, file.as_file());
         let mut writer = BackupWriter::new(output, self.info()).map_err(failed)?;
         while let Some(bytes) = self.next().await? {
             writer.write(&bytes).map_err(failed)?;
@@ -69,71 +72,47 @@ impl Backup {
         }
         let (output, bytes) = writer.finish().map_err(failed)?;
         drop(output);
-        let published = tokio::task::spawn_blocking(move || partial.publish(replace)).await;
+        let path = path.to_owned();
+        let published = tokio::task::spawn_blocking(move || publish(file, &path, replace)).await;
         published.map_err(|error| failed(io::Error::other(error)))??;
         Ok(Saved { bytes })
     }
 }
 
-/// A file that is being written beside the one that it becomes; removed when it is dropped before.
-struct Partial {
-    path: PathBuf,
-    beside: PathBuf,
-    file: File,
-    published: bool,
-}
-
-impl Partial {
-    fn create(path: &Path, replace: bool) -> Result<Partial, SaveError> {
-        let failed = |source| SaveError::Io { path: path.to_owned(), source };
-        match fs::symlink_metadata(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
-            Ok(metadata) if metadata.is_file() && replace => {}
-            Ok(_) => return Err(SaveError::Exists { path: path.to_owned() }),
-        }
-        let name = path.file_name().ok_or_else(|| failed(io::Error::from(ErrorKind::InvalidInput)))?;
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|error| failed(io::Error::other(error)))?;
-        let mut beside = std::ffi::OsString::from(".");
-        beside.push(name);
-        beside.push(format!(".{:016x}.partial", u64::from_be_bytes(random)));
-        let beside = path.with_file_name(beside);
-        let file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&beside);
-        let file = file.map_err(failed)?;
-        Ok(Partial { path: path.to_owned(), beside, file, published: false })
-    }
-
-    /// Makes the complete file durable under its name.
-    fn publish(mut self, replace: bool) -> Result<(), SaveError> {
-        let failed = |path: &Path, source| SaveError::Io { path: path.to_owned(), source };
-        self.file.sync_all().map_err(|error| failed(&self.path, error))?;
-        if replace {
-            fs::rename(&self.beside, &self.path).map_err(|error| failed(&self.path, error))?;
-            self.published = true;
-        } else {
-            // Unlike a renaming, it replaces nothing.
-            fs::hard_link(&self.beside, &self.path).map_err(|error| match error.kind() {
-                ErrorKind::AlreadyExists => SaveError::Exists { path: self.path.clone() },
-                _ => failed(&self.path, error),
-            })?;
-        }
-        let directory = match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| failed(&self.path, error))
+/// The directory of a file.
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.published {
-            // What cannot be removed has a name that says that it is incomplete.
-            let _ = fs::remove_file(&self.beside);
-        }
+/// Creates a file beside the one that it becomes, which only its owner can read. It is removed when it is dropped.
+fn create(path: &Path, replace: bool) -> Result<NamedTempFile, SaveError> {
+    let failed = |source| SaveError::Io { path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+        Ok(metadata) if metadata.is_file() && replace => {}
+        Ok(_) => return Err(SaveError::Exists { path: path.to_owned() }),
     }
+    let mut prefix = OsString::from(".");
+    prefix.push(path.file_name().ok_or_else(|| failed(io::Error::from(ErrorKind::InvalidInput)))?);
+    prefix.push(".");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".partial").tempfile_in(directory(path)).map_err(failed)
+}
+
+/// Makes the complete file durable under its name.
+fn publish(file: NamedTempFile, path: &Path, replace: bool) -> Result<(), SaveError> {
+    let failed = |source| SaveError::Io { path: path.to_owned(), source };
+    file.as_file().sync_all().map_err(failed)?;
+    let renamed = if replace { file.persist(path) } else { file.persist_noclobber(path) };
+    renamed.map_err(|error| match error.error.kind() {
+        ErrorKind::AlreadyExists => SaveError::Exists { path: path.to_owned() },
+        _ => failed(error.error),
+    })?;
+    File::open(directory(path)).and_then(|directory| directory.sync_all()).map_err(failed)
 }
 
 #[cfg(test)]
@@ -148,18 +127,21 @@ mod tests {
         fs::create_dir_all(&dir).unwrap();
         let path = dir.join("a.backup");
         let names = || fs::read_dir(&dir).unwrap().count();
-        let partial = Partial::create(&path, false).unwrap();
+        let partial = create(&path, false).unwrap();
         assert!(!path.exists() && names() == 1);
         drop(partial);
         assert_eq!(names(), 0, "an incomplete file is removed");
-        Partial::create(&path, false).unwrap().publish(false).unwrap();
+        publish(create(&path, false).unwrap(), &path, false).unwrap();
         assert_eq!((path.metadata().unwrap().permissions().mode() & 0o777, names()), (0o600, 1));
-        assert!(matches!(Partial::create(&path, false), Err(SaveError::Exists { .. })));
-        let late = Partial::create(&path, true).unwrap();
-        assert!(matches!(late.publish(false), Err(SaveError::Exists { .. })), "it was created meanwhile");
-        Partial::create(&path, true).unwrap().publish(true).unwrap();
+        assert!(matches!(create(&path, false), Err(SaveError::Exists { .. })));
+        let late = create(&path, true).unwrap();
+        assert!(
+            matches!(publish(late, &path, false), Err(SaveError::Exists { .. })),
+            "it was created meanwhile"
+        );
+        publish(create(&path, true).unwrap(), &path, true).unwrap();
         assert!(path.is_file() && names() == 1);
-        assert!(matches!(Partial::create(&dir, true), Err(SaveError::Exists { .. })), "a directory");
+        assert!(matches!(create(&dir, true), Err(SaveError::Exists { .. })), "a directory");
         fs::remove_dir_all(&dir).unwrap();
     }
 }

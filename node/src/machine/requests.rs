@@ -103,7 +103,14 @@ impl<T: Table> Node<T> {
             let error = Error::not_applied(ErrorKind::Unavailable, message).with_retry_after_ms(100);
             return self.respond(client, id, Answer::Error(error));
         }
-        self.effects.push(Effect::Backup { client, id, request: BackupRequest::Begin { min_revision } });
+        if applied == 0 {
+            let error = Error::not_applied(ErrorKind::Unavailable, "this node has applied nothing yet");
+            return self.respond(client, id, Answer::Error(error.with_retry_after_ms(100)));
+        }
+        // The checkpoint has what is given to the table before.
+        self.store_batch();
+        let request = BackupRequest::Begin { min_revision: applied };
+        self.effects.push(Effect::Backup { client, id, request });
     }
 
     /// Submits a command for a request; false if the request was refused and answered.

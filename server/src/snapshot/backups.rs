@@ -90,8 +90,13 @@ impl Backup {
         self.manifest.clone()
     }
 
-    /// Whether somebody reads it.
-    pub(super) fn is_in_use(&self, now: Instant) -> bool {
+    /// When it was begun or read last.
+    pub(super) fn used(&self) -> Instant {
+        self.used
+    }
+
+    /// Whether a client is about to read more of it.
+    pub(super) fn is_read(&self, now: Instant) -> bool {
         self.readers > 0 && now < self.used + KEPT
     }
 

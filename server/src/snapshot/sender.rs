@@ -208,13 +208,21 @@ struct Kept {
 }
 
 impl Kept {
+    /// Whether a link receives it, or a client has asked for it, or may read on.
     fn is_in_use(&self, now: Instant) -> bool {
-        !self.links.is_empty() || self.is_backup(now)
+        !self.links.is_empty()
+            || self.tickets > 0
+            || self.backup.as_ref().is_some_and(|backup| now < backup.used() + KEPT)
     }
 
-    /// Whether a client reads it, or is about to.
+    /// When it is deleted, if nobody uses it again.
+    fn until(&self) -> Instant {
+        self.backup.as_ref().map_or(self.used, |backup| self.used.max(backup.used())) + KEPT
+    }
+
+    /// Whether it counts as a backup that is being read.
     fn is_backup(&self, now: Instant) -> bool {
-        self.tickets > 0 || self.backup.as_ref().is_some_and(|backup| backup.is_in_use(now))
+        self.tickets > 0 || self.backup.as_ref().is_some_and(|backup| backup.is_read(now))
     }
 }
 
@@ -222,7 +230,7 @@ impl Worker {
     fn run(mut self) {
         let mut work = VecDeque::new();
         loop {
-            let next = self.kept.iter().map(|kept| kept.used + KEPT).min();
+            let next = self.kept.iter().map(Kept::until).min();
             if self.queue.take(&mut work, next) == Taken::Closed {
                 return;
             }
@@ -233,10 +241,10 @@ impl Worker {
             }
             let now = Instant::now();
             self.kept.retain_mut(|kept| {
-                if kept.is_in_use(now) {
+                if !kept.links.is_empty() || kept.tickets > 0 {
                     kept.used = now;
                 }
-                now < kept.used + KEPT
+                now < kept.until()
             });
         }
     }
@@ -350,14 +358,15 @@ impl Worker {
     /// Uses the last checkpoint, or makes a new one.
     fn request_backup(&mut self, ticket: Ticket, state: StateCheckpoints) {
         let now = Instant::now();
+        let kept = self.kept.iter().filter(|kept| kept.is_backup(now)).count();
         if let Some(last) = self.kept.last()
+            && (last.is_backup(now) || kept < BACKUPS_MAX)
             && last.made.elapsed() < REUSED_MAX
             && !last.is_old
             && last.outgoing.checkpoint.applied >= ticket.min_revision()
         {
             return self.report_backup(ticket);
         }
-        let kept = self.kept.iter().filter(|kept| kept.is_backup(now)).count();
         if kept >= BACKUPS_MAX || self.tickets.len() >= WAITING_MAX {
             let message =
                 format!("{kept} backups are being read from this node: wait for them, or use another node");

@@ -263,7 +263,7 @@ fn adopt(checked: &Checked, dir: &Path, state: &Path, alone: &Configuration) -> 
     Ok(sessions)
 }
 
-/// Verifies that the history has every change.
+/// Verifies that the changes of the history have the sum that the state records.
 fn verify_history(rocks: &DB, checkpoint: Checkpoint) -> Result<(), String> {
     let table = ReadTable { rocks, checkpoint, failure: RefCell::new(None) };
     let verified = verify_changes(&table).map_err(|error| error.to_string());
