@@ -113,7 +113,8 @@ fn the_state_is_flushed_when_its_memory_is_two_thirds_full() {
         opened.wait("the flush", |callbacks| callbacks.flushed.len() as u64 == round + 1);
         opened.wait("the batches", |callbacks| callbacks.stored == round * 22 + 22);
         let flushed = opened.flushed();
-        assert!(flushed >= before + 20, "{before}, then {flushed}");
+        // Of the 21 MiB the filters and the arenas of the memtables take up to three.
+        assert!(flushed >= before + 18, "{before}, then {flushed}");
         let crashed = crashed(dir.path());
         let found = Opened::open(crashed.path()).unwrap();
         assert!(found.disk.recovered.applied >= flushed);
